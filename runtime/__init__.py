@@ -1,0 +1,1 @@
+"""What happens to one task, from words to action."""

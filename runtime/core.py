@@ -1,0 +1,267 @@
+"""The records: the only vocabulary that Aidecamp's parts share.
+
+Frozen dataclasses, JSON in and out. Imports the standard library and nothing else.
+A record is never changed: what happens next is a further record that names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+Kind = Literal[
+    "plan", "refine", "gui", "shell", "tool", "parse", "format", "repair", "dialogue"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Status = Literal["done", "unsure", "declined", "denied", "failed", "cancelled", "interrupted"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+EXIT_CODES: dict[str, int] = {
+    "done": 0,
+    "failed": 1,
+    "denied": 9,
+    "unsure": 10,
+    "declined": 11,
+    "cancelled": 130,
+    "interrupted": 130,
+}
+
+Privacy = Literal["local", "ask", "auto"]
+Surface = Literal["gui", "shell", "auto"]
+Risk = Literal["read", "write", "sensitive"]
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id that sorts by time: ``prefix_<milliseconds in hex><random>``."""
+    return f"{prefix}_{int(time.time() * 1000):011x}{secrets.token_hex(4)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the user asked for, and the bounds within which it may be done."""
+
+    id: str
+    text: str
+    surface: Surface = "auto"
+    privacy: Privacy = "ask"
+    folder: str = ""
+    """Work folder: the only place that a sandboxed command may write. Absolute path."""
+    now: str = ""
+    """Local date and time (ISO 8601) that words such as "tomorrow" are resolved against."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Function tools on offer, as OpenAI's API writes them; empty: shell and GUI only."""
+    schema: Mapping[str, Any] | None = None
+    """JSON Schema that the answer must meet."""
+    template: str | None = None
+    """Text template with ``{field}`` placeholders that the answer fills."""
+    dry_run: bool = False
+    yes: bool = False
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One concrete thing to do. Its kind is the tag of every model call made for it."""
+
+    id: str
+    task_id: str
+    index: int
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A worker that could serve a step. None stands for "not measured"."""
+
+    worker: str
+    """``local:<role>`` or ``general``."""
+    model: str
+    probability: float | None
+    latency_ms: float | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Who serves a step, and why. One record in ledger, API, TUI and test."""
+
+    id: str
+    task_id: str
+    step_id: str
+    kind: Kind
+    text: str
+    chosen: str
+    candidates: tuple[Candidate, ...]
+    probability: float
+    threshold: float
+    rule: str
+    """Name of the rule or threshold that won, such as ``threshold:shell`` or ``verifier``."""
+    reason: str
+    route_ms: float
+    signals: Mapping[str, float] = field(default_factory=dict)
+    cut: bool = False
+    """True where the Router read only the first 128 tokens of the text."""
+    previous: str | None = None
+    """The decision that this one overrules, when an answer was escalated."""
+    would_send: Mapping[str, Any] | None = None
+    """For an escalation that did not happen: messages, tokens (estimated) and price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One model call, whoever served it. Local share = calls with bytes_sent 0 / all calls."""
+
+    id: str
+    task_id: str
+    step_id: str
+    decision_id: str
+    kind: Kind
+    role: str
+    model: str
+    """Digest of the local file, or the remote model's name."""
+    messages: tuple[Mapping[str, str], ...]
+    parameters: Mapping[str, Any]
+    answer: str
+    confidence: float
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int = 0
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    mask_ms: float = 0.0
+    cost_usd: float = 0.0
+    bytes_sent: int = 0
+    adapter: str | None = None
+
+    @property
+    def ms(self) -> float:
+        return self.queue_ms + self.prefill_ms + self.decode_ms + self.mask_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something about to be done to the world. Durable in the ledger before it is done."""
+
+    id: str
+    task_id: str
+    step_id: str
+    tool: str
+    """``shell``, ``gui``, or the name of the offered function for ``tool`` and ``parse``."""
+    recipe: str
+    arguments: Mapping[str, Any]
+    preview: str
+    """What a person is shown before approving: the command line, or the GUI actions in words."""
+    risk: Risk
+    sandbox: str = ""
+    """How it is isolated, in words: ``bubblewrap, no network, writes only in …``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an action did. ``status`` is done, failed, denied, skipped or interrupted."""
+
+    action_id: str
+    task_id: str
+    step_id: str
+    status: Literal["done", "failed", "denied", "skipped", "interrupted"]
+    output: str = ""
+    data: Any = None
+    """The output as JSON values, such as a list of rows."""
+    error: str = ""
+    ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The gate's verdict on an action: who allowed or denied it, and by which rule."""
+
+    action_id: str
+    task_id: str
+    verdict: Literal["allow", "deny"]
+    by: Literal["rule", "user", "dry-run", "nobody-to-ask"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a task ended. ``answer`` is JSON: whatever the schema or template asked for."""
+
+    task_id: str
+    status: Status
+    answer: Any
+    reason: str = ""
+
+
+Record = Task | Step | Decision | Call | Action | Outcome | Gate | Result
+
+RECORDS: dict[str, type[Any]] = {
+    "task": Task,
+    "step": Step,
+    "decision": Decision,
+    "call": Call,
+    "action": Action,
+    "outcome": Outcome,
+    "gate": Gate,
+    "result": Result,
+}
+_TYPE_OF = {cls: name for name, cls in RECORDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the append-only record. ``id`` is its row id (0 until it is committed)."""
+
+    task_id: str
+    at: float
+    """Unix time in seconds."""
+    record: Record
+    id: int = 0
+
+    @property
+    def type(self) -> str:
+        return _TYPE_OF[type(self.record)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "task_id": self.task_id,
+            "at": self.at,
+            "type": self.type,
+            "record": to_json(self.record),
+        }
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Event:
+        return Event(
+            task_id=body["task_id"],
+            at=body["at"],
+            record=from_json(body["type"], body["record"]),
+            id=body["id"],
+        )
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """The record as plain JSON values (tuples become lists)."""
+    return dataclasses.asdict(record)
+
+
+def from_json(type_: str, body: Mapping[str, Any]) -> Record:
+    """The record back from its JSON form. Unknown fields are ignored, so that a newer
+    ledger stays readable. Raises KeyError on an unknown type."""
+    cls = RECORDS[type_]
+    known = {f.name for f in dataclasses.fields(cls)}
+    values = {k: v for k, v in body.items() if k in known}
+    for name, value in values.items():
+        if name == "candidates":
+            values[name] = tuple(Candidate(**c) for c in value)
+        elif isinstance(value, list) and name in ("tools", "messages"):
+            values[name] = tuple(value)
+    record: Record = cls(**values)
+    return record
