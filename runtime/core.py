@@ -71,6 +71,8 @@ class Step:
     index: int
     kind: Kind
     text: str
+    total: int = 1
+    """How many steps the plan has: after a crash, fewer in the record mean that it was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,8 @@ class Call:
     messages: tuple[Mapping[str, str], ...]
     parameters: Mapping[str, Any]
     answer: str
-    confidence: float
+    confidence: float | None
+    """From the answer's own probabilities; None where the server gave none."""
     tokens_in: int
     tokens_out: int
     tokens_cached: int = 0

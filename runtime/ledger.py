@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from models.errors import StorageFailed
-from runtime.core import Action, Event, Outcome, Result, Task, from_json, to_json
+from runtime.core import Action, Event, Gate, Outcome, Result, Task, from_json, to_json
 
 BUSY_TIMEOUT_S = 5.0
 T = TypeVar("T")
@@ -70,8 +70,8 @@ class Ledger:
     def append(self, event: Event) -> Event:
         """Commit ``event`` and return it with its row id.
 
-        An Action that writes or is sensitive, and everything before it, is on disk (fsync)
-        when this returns: the crash of the whole machine cannot lose it.
+        An Action that is no mere read, its Gate, and everything before them are on disk (fsync)
+        when this returns: the crash of the whole machine cannot lose them.
         """
         try:
             return self._writer.submit(self._append, event).result()
@@ -80,7 +80,7 @@ class Ledger:
 
     def _append(self, event: Event) -> Event:
         record = event.record
-        full = isinstance(record, Action) and record.risk != "read"
+        full = isinstance(record, Gate) or (isinstance(record, Action) and record.risk != "read")
         connection = self._connection
         if full:
             connection.execute("PRAGMA synchronous = FULL")
@@ -199,9 +199,12 @@ class Ledger:
 
     def _select(self, rest: str, values: Sequence[Any]) -> Iterator[Event]:
         cursor = self._read(f"SELECT id, at, task_id, type, record FROM events {rest}", values)  # noqa: S608 - fixed text only
-        for id_, at, task_id, type_, body in cursor:
-            record = from_json(type_, json.loads(body))
-            yield Event(task_id, at, record, id_)
+        try:
+            for id_, at, task_id, type_, body in cursor:
+                record = from_json(type_, json.loads(body))
+                yield Event(task_id, at, record, id_)
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+            raise self._failure(error) from error
 
     def _read(self, sql: str, values: Sequence[Any]) -> sqlite3.Cursor:
         try:
@@ -257,6 +260,7 @@ def result_of(events: Sequence[Event]) -> Result | None:
 
 
 def open_actions(events: Sequence[Event]) -> list[Action]:
-    """Actions that were allowed and begun, with no Outcome: what a crash may have cut off."""
+    """Actions that the gate allowed, with no Outcome: what a crash may have cut off."""
     ended = {o.action_id for o in records(events, Outcome)}
-    return [a for a in records(events, Action) if a.id not in ended]
+    allowed = {g.action_id for g in records(events, Gate) if g.verdict == "allow"}
+    return [a for a in records(events, Action) if a.id in allowed - ended]
