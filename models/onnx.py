@@ -193,6 +193,7 @@ def cuda_refusal(path: Path) -> str | None:
         return "no NVIDIA driver"
     if driver.cuInit(0) != 0:
         return "the NVIDIA driver finds no usable GPU"
-    if b"DynamicQuantizeLinear" in path.read_bytes():
+    graph = path.read_bytes()
+    if any(op in graph for op in (b"DynamicQuantizeLinear", b"MatMulInteger", b"QLinearMatMul")):
         return "int8 runs slower on the CUDA provider than on the CPU (onnxruntime #10267)"
     return None
