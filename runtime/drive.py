@@ -62,10 +62,11 @@ async def drive(
             if seen:
                 commit(_result(Result(task.id, "cancelled", None, "cancelled by the user")))
             raise
-        except AidecampError as error:
+        except Exception as error:
+            reason = error.message if isinstance(error, AidecampError) else f"a bug: {error!r}"
             if seen:
                 with contextlib.suppress(AidecampError):
-                    commit(_result(Result(task.id, "failed", None, error.message)))
+                    commit(_result(Result(task.id, "failed", None, reason)))
             raise
         result = result_of(seen)
         if result is None:

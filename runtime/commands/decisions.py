@@ -1,0 +1,113 @@
+"""``aidecamp decisions``: the record, filtered, one in detail, or exported as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.errors import UsageError
+from runtime.core import Action, Call, Decision, Outcome, to_json
+from runtime.ledger import Ledger, records
+from runtime.team import ledger_path
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@app.command("list", epilog="Example: aidecamp decisions list --kind shell --limit 20")
+def list_(
+    kind: Annotated[str | None, typer.Option(help="Only this kind of step.")] = None,
+    chosen: Annotated[str | None, typer.Option(help="Only what this worker served.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task's.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only steps with these words.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List past decisions, newest first."""
+    ledger = Ledger(ledger_path())
+    events = ledger.decisions(kind=kind, chosen=chosen, task_id=task, text=text, limit=limit)
+    ledger.close()
+    if as_json:
+        print(json.dumps({"decisions": [e.to_json() for e in events]}, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from runtime.commands import show
+
+    if not events:
+        Console().print('No decision yet. Try: aidecamp run "how much memory is free?"')
+        return
+    Console().print(show.decisions_table(events, with_ids=True))
+
+
+@app.command("show", epilog="Example: aidecamp decisions show dec_019…")
+def show_(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The decision's id.")],
+    as_json: Json = False,
+) -> None:
+    """Show one decision: candidates, signals, calls, action and outcome."""
+    ledger = Ledger(ledger_path())
+    event = ledger.record(id_)
+    if event is None or not isinstance(event.record, Decision):
+        ledger.close()
+        raise UsageError(f"There is no decision {id_}.", hint="aidecamp decisions list shows ids.")
+    decision = event.record
+    events = list(ledger.events(event.task_id))
+    ledger.close()
+    body: dict[str, Any] = {
+        "decision": to_json(decision),
+        "calls": [to_json(c) for c in records(events, Call) if c.decision_id == id_],
+        "actions": [to_json(a) for a in records(events, Action) if a.step_id == decision.step_id],
+        "outcomes": [to_json(o) for o in records(events, Outcome) if o.step_id == decision.step_id],
+    }
+    if as_json:
+        print(json.dumps(body, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from runtime.commands import show
+
+    console = Console()
+    console.print(show.one_decision(decision))
+    for later in events:
+        record = later.record
+        mine = isinstance(record, Call) and record.decision_id == id_
+        if mine or (isinstance(record, (Action, Outcome)) and record.step_id == decision.step_id):
+            console.print(show.event_line(later))
+    if decision.would_send:
+        console.print(show.would_send(decision.would_send))
+
+
+@app.command("export", epilog="Example: aidecamp decisions export record.jsonl")
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to; - is stdout.")],
+    as_json: Json = False,
+) -> None:
+    """Export every event as one JSON object a line."""
+    ledger = Ledger(ledger_path())
+    lines = (json.dumps(event.to_json(), ensure_ascii=False) for event in ledger.events())
+    if str(file) == "-":
+        for line in lines:
+            print(line)
+        ledger.close()
+        return
+    count = _write(file, lines)
+    ledger.close()
+    print(
+        json.dumps({"events": count, "file": str(file)}) if as_json else f"{count} events in {file}"
+    )
+
+
+def _write(file: Path, lines: Any) -> int:
+    count = 0
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            for line in lines:
+                out.write(line + "\n")
+                count += 1
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error}.", hint="Name a new file.") from error
+    return count

@@ -1,0 +1,71 @@
+"""What a task's events add up to: the one summary that ``run --json`` and the benchmarks show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from runtime.core import Action, Call, Decision, Event, Outcome, Result, Step, Task, to_json
+from runtime.ledger import records
+
+
+def summary(events: Sequence[Event]) -> dict[str, Any]:
+    """One task's events as ``{task_id, status, answer, reason, steps, local_share, tokens, ms,
+    cost_usd, bytes_sent}``. ``local_share`` is calls with no byte sent / all calls; None where
+    no model was called. ``ms`` is wall time from the first event to the last."""
+    task = records(events, Task)[0]
+    results = records(events, Result)
+    result = results[-1] if results else None
+    calls = records(events, Call)
+    local = sum(call.bytes_sent == 0 for call in calls)
+    return {
+        "task_id": task.id,
+        "status": result.status if result else "running",
+        "answer": result.answer if result else None,
+        "reason": result.reason if result else "",
+        "steps": [_step(step, events) for step in records(events, Step)],
+        "local_share": round(local / len(calls), 4) if calls else None,
+        "tokens": sum(c.tokens_in + c.tokens_out for c in calls),
+        "ms": round((events[-1].at - events[0].at) * 1000, 1),
+        "cost_usd": sum(c.cost_usd for c in calls),
+        "bytes_sent": sum(c.bytes_sent for c in calls),
+    }
+
+
+def _step(step: Step, events: Sequence[Event]) -> dict[str, Any]:
+    decisions = [d for d in records(events, Decision) if d.step_id == step.id]
+    calls = [c for c in records(events, Call) if c.step_id == step.id]
+    actions = [a for a in records(events, Action) if a.step_id == step.id]
+    outcomes = [o for o in records(events, Outcome) if o.step_id == step.id]
+    return {
+        "kind": step.kind,
+        "text": step.text,
+        "decision": to_json(decisions[-1]) if decisions else None,
+        "decisions": [to_json(d) for d in decisions],
+        "calls": [to_json(c) for c in calls],
+        "action": to_json(actions[-1]) if actions else None,
+        "outcome": to_json(outcomes[-1]) if outcomes else None,
+        "ms": _span_ms(step, events),
+    }
+
+
+def _span_ms(step: Step, events: Sequence[Event]) -> float:
+    """Wall time from the step's decision to its last record, in milliseconds."""
+    at = [
+        e.at
+        for e in events
+        if not isinstance(e.record, Step) and getattr(e.record, "step_id", None) == step.id
+    ]
+    start = next((e.at for e in events if e.record is step), None)
+    first = min(at) if at else start
+    return round((max(at) - first) * 1000, 1) if at and first is not None else 0.0
+
+
+def all_general_usd(events: Sequence[Event], price_in: float, price_out: float) -> float:
+    """What the same generated answers would have cost at a price per million tokens, had the
+    General written all of them. Encoder calls count nothing: a General would not make them.
+    Token counts are the local tokenizer's: an estimate."""
+    calls = [c for c in records(events, Call) if c.tokens_out > 0]
+    tokens_in = sum(c.tokens_in for c in calls)
+    tokens_out = sum(c.tokens_out for c in calls)
+    return (tokens_in * price_in + tokens_out * price_out) / 1e6

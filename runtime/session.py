@@ -1,0 +1,84 @@
+"""A team at work in this process: config, models, tools and ledger, opened and closed together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.errors import UsageError
+from models.pool import Pool
+from runtime.agent import Agent, Approver, Team, check_task
+from runtime.config import Config, load_config
+from runtime.core import Event, Task
+from runtime.drive import drive
+from runtime.ledger import Ledger
+from runtime.policy import Policy
+from runtime.report import summary
+from runtime.team import build_team, ledger_path
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Runs tasks one after another with the same loaded models and the same private display."""
+
+    config: Config
+    policy: Policy
+    ledger: Ledger
+    team: Team
+    agent: Agent
+
+    async def run(
+        self,
+        task: Task,
+        on_event: Callable[[Event], None] = lambda event: None,
+        *,
+        resume: bool = False,
+    ) -> dict[str, Any]:
+        """Run ``task`` to its end and return its summary (``runtime.report``).
+
+        Raises UsageError or SchemaRefused on a task that cannot be accepted, and what the agent
+        raises once the record says so.
+        """
+        check_task(task, self.policy)
+        await drive(self.agent, task, self.ledger, on_event, resume=resume)
+        return summary(list(self.ledger.events(task.id)))
+
+    def recorded(self, task_id: str) -> Task:
+        """A task of the record, to be resumed. Raises UsageError where there is none."""
+        event = self.ledger.record(task_id)
+        if event is None or not isinstance(event.record, Task):
+            raise UsageError(
+                f"There is no task {task_id}.", hint="aidecamp decisions list shows task ids."
+            )
+        return event.record
+
+
+@contextlib.contextmanager
+def open_session(
+    *,
+    privacy: str | None = None,
+    general: str | None = None,
+    approver: Approver | None = None,
+    watch: Path | None = None,
+    own_display: bool = False,
+) -> Iterator[Session]:
+    """Everything that a task needs. Tools, models and ledger are closed at the end.
+
+    Raises ModelMissing, StorageFailed, UsageError.
+    """
+    config = load_config(privacy=privacy)
+    if general is not None:
+        config.general.base_url = general
+    policy = config.make_policy()
+    with contextlib.ExitStack() as stack:
+        ledger = Ledger(ledger_path())
+        stack.callback(ledger.close)
+        pool = Pool()
+        stack.callback(pool.close)
+        team = build_team(config, policy, pool, watch=watch, own_display=own_display)
+        for tool in team.tools.values():
+            stack.callback(tool.close)
+        yield Session(config, policy, ledger, team, Agent(team, policy, approver))

@@ -1,0 +1,98 @@
+"""Put the team together: models from the pool, roles on top of them, tools beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.remote import RemoteGenerator
+from runtime.agent import Team
+from runtime.config import Config, data_dir, general_key
+from runtime.core import Kind, Task
+from runtime.policy import Policy
+from runtime.roles.general import General
+from runtime.tools.base import Tool
+from runtime.tools.recipe import Recipe
+
+if TYPE_CHECKING:
+    from models.pool import Pool
+
+
+def assistant_tools() -> tuple[Mapping[str, Any], ...]:
+    """The function tools on offer where a task brings none: reminders, timers, messages, …"""
+    body = resources.files("runtime.tools").joinpath("assistant.json").read_text("utf-8")
+    return tuple(json.loads(body))
+
+
+def build_general(config: Config, policy: Policy, pool: Pool) -> General:
+    """The General as configured; without a URL it can only show what it would be sent."""
+    remote = None
+    if config.general.base_url:
+        remote = RemoteGenerator(
+            base_url=config.general.base_url,
+            model=config.general.model,
+            api_key=general_key(config),
+            timeout_s=policy.general_timeout_s,
+            max_tokens=policy.general_max_tokens,
+        )
+    return General(
+        remote,
+        model=config.general.model,
+        price=config.price(config.general.model),
+        max_tokens=policy.general_max_tokens,
+        count_tokens=lambda text: pool.generator().count_tokens(text),
+    )
+
+
+def build_team(
+    config: Config,
+    policy: Policy,
+    pool: Pool,
+    *,
+    watch: Path | None = None,
+    own_display: bool = False,
+) -> Team:
+    """Everyone who is needed to run tasks. Models are loaded on their first use.
+
+    ``watch``: a folder that GUI frames are saved to. ``own_display``: act on the user's own
+    desktop instead of a private one. Raises ModelMissing.
+    """
+    from runtime.roles.formatter import Formatter
+    from runtime.roles.refiner import Refiner
+    from runtime.roles.tool_user import ToolUser, from_functions
+    from runtime.router import Router
+    from runtime.tools.gui.tool import GuiTool
+    from runtime.tools.shell.tool import ShellTool
+
+    encoder, generator = pool.encoder(), pool.generator()
+    router = Router(encoder)
+    tools: dict[Kind, Tool] = {
+        "shell": ShellTool(policy),
+        "gui": GuiTool(policy, watch=watch, own_display=own_display),
+    }
+    offered: dict[str, tuple[Recipe, ...]] = {}
+
+    def functions(task: Task) -> tuple[Recipe, ...]:
+        tools_ = task.tools or assistant_tools()
+        key = json.dumps(tools_, sort_keys=True)
+        if key not in offered:
+            offered[key] = from_functions(tools_)
+        return offered[key]
+
+    return Team(
+        router=router,
+        refiner=Refiner(generator, encoder, router),
+        tool_user=ToolUser(generator, encoder),
+        formatter=Formatter(generator, encoder),
+        general=build_general(config, policy, pool),
+        tools=tools,
+        functions=functions,
+    )
+
+
+def ledger_path() -> Path:
+    """Where this user's record lies."""
+    return data_dir() / "ledger.db"
