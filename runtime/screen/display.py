@@ -22,7 +22,12 @@ from models.errors import DisplayMissing, ToolFailed
 
 WIDTH, HEIGHT = 1280, 800
 CLOSE_TIMEOUT_S = 8.0
-PACKAGES = {"Xvfb": "xvfb", "openbox": "openbox", "dbus-daemon": "dbus-daemon"}
+PACKAGES = {
+    "Xvfb": "xvfb",
+    "openbox": "openbox",
+    "dbus-daemon": "dbus-daemon",
+    "xclip": "xclip",
+}
 
 
 class Display(Protocol):

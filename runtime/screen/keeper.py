@@ -282,9 +282,7 @@ def main() -> None:
         except OSError as error:
             _say({"error": str(error)})
             return
-        _say(
-            {"display": name, "folder": str(keeper.folder), "environment": keeper.environment}
-        )
+        _say({"display": name, "folder": str(keeper.folder), "environment": keeper.environment})
         _serve(keeper)
     finally:
         keeper.stop()
