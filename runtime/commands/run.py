@@ -109,7 +109,7 @@ def execute(
         check_task(task, config.make_policy())  # before anything heavy is loaded
     console = Console(stderr=quiet)
     interactive = sys.stdin.isatty() and sys.stdout.isatty() and not quiet
-    approver = Approver(_ask_action, _ask_send) if interactive else None
+    approver = Approver(ask_action, ask_send) if interactive else None
     with open_session(
         privacy=privacy, general=general, approver=approver, watch=watch, own_display=own_display
     ) as session:
@@ -128,11 +128,13 @@ def execute(
     return body
 
 
-async def _ask_action(action: Action, reason: str) -> bool:
+async def ask_action(action: Action, reason: str) -> bool:
+    """Ask at the terminal whether ``action`` may happen."""
     return await asyncio.to_thread(_confirm, f"{action.preview}\n  {reason}. Allow?")
 
 
-async def _ask_send(preview: Mapping[str, Any]) -> bool:
+async def ask_send(preview: Mapping[str, Any]) -> bool:
+    """Show exactly what would be sent to the General, and ask."""
     from rich.console import Console
 
     from runtime.commands import show

@@ -55,8 +55,8 @@ def event_line(event: Event) -> RenderableType | None:
                 "dim",
             )
         case Action(preview=preview, risk=risk, sandbox=sandbox):
-            text = Text.assemble("    ", (preview, "bold"), (f"  [{risk}]", "yellow"))
-            return text.append(f"  {sandbox}", "dim") if sandbox else text
+            line = Text.assemble("    ", (preview, "bold"), (f"  [{risk}]", "yellow"))
+            return line.append(f"  {sandbox}", "dim") if sandbox else line
         case Gate(verdict=verdict, by=by, reason=reason):
             colour = "dim" if verdict == "allow" else "red"
             return Text(f"    gate: {verdict} ({by}: {reason})", colour)
@@ -169,7 +169,14 @@ def decisions_table(events: Sequence[Event], *, with_ids: bool = False) -> Table
             fixed = d.rule.startswith("role:")
             level = "" if fixed else f"{bar(d.probability, d.threshold, 6)} {d.probability:.2f}"
             step = "understand the request" if d.kind == "refine" else " ".join(d.text.split())
-            row = [d.kind, _short(step, 48), served_by(d.chosen), level, d.rule, d.reason]
+            row: list[str | Text] = [
+                d.kind,
+                _short(step, 48),
+                served_by(d.chosen),
+                level,
+                d.rule,
+                d.reason,
+            ]
             table.add_row(*row, *([d.id] if with_ids else []))
     return table
 
