@@ -1,0 +1,304 @@
+"""One llama.cpp model with its context: the only file that calls llama.cpp to run a model.
+
+A thin owner of C objects: load, tokenize, decode a batch, read logits, move sequences in the KV
+cache. It decides nothing. After loading, everything but ``tokenize`` and ``piece`` belongs to the
+thread that owns the context.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from models.errors import ModelCorrupt, StorageFailed, ToolFailed, UsageError
+from models.gguf import Header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH_TOKENS = 512
+"""Tokens in one llama_decode: a cancelled call waits for one such batch at most."""
+_log: deque[str] = deque(maxlen=8)
+_log_callback: Any = None
+
+
+class CacheFull(Exception):
+    """The KV cache has no room for a batch. Internal: callers evict and try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the model runs, and why there. ``gpu_layers`` is -1 for all of them."""
+
+    device: str
+    gpu_layers: int
+    reason: str
+
+
+def place(header: Header, gpu_layers: int | Literal["auto"], cache_bytes: int) -> Placement:
+    """Where to run a model: all layers on the GPU where it works and holds them, else the CPU."""
+    import llama_cpp
+
+    if gpu_layers == 0:
+        return Placement("cpu", 0, "asked for the CPU")
+    if not llama_cpp.llama_supports_gpu_offload():
+        return Placement("cpu", 0, "this llama.cpp was built without GPU support")
+    if gpu_layers != "auto":
+        return Placement("gpu", gpu_layers, f"asked for {gpu_layers} layers on the GPU")
+    free = _free_gpu_bytes()
+    if free is None:
+        return Placement("cpu", 0, "no GPU answers")
+    # Compute buffers come on top of weights and KV cache: a tenth, and at least 256 MiB.
+    need = int(1.1 * (header.bytes + cache_bytes)) + 2**28
+    if need > free:
+        return Placement(
+            "cpu", 0, f"the GPU has {free // 2**20} MiB free and {need // 2**20} are needed"
+        )
+    return Placement(
+        "gpu", -1, f"all layers fit: {need // 2**20} of {free // 2**20} MiB free GPU memory"
+    )
+
+
+def _free_gpu_bytes() -> int | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            return int(pynvml.nvmlDeviceGetMemoryInfo(handle).free)
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+
+
+def default_threads() -> int:
+    """Cores that this process may use, one thread each: hyperthreads only slow llama.cpp."""
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
+
+
+class LlamaContext:
+    """A loaded model and its KV cache of ``cells`` tokens, shared by ``sequences`` sequences.
+
+    Raises ModelCorrupt where llama.cpp refuses the file, StorageFailed where memory is short.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        *,
+        cells: int,
+        sequences: int,
+        threads: int,
+        placement: Placement,
+    ) -> None:
+        import llama_cpp
+        import numpy as np
+
+        self._lib: Any = llama_cpp
+        _quiet(llama_cpp)
+        llama_cpp.llama_backend_init()
+        self._model: Any = None
+        self._context: Any = None
+        self._model = _load(llama_cpp, header.path, placement.gpu_layers)
+        self.vocab: Any = llama_cpp.llama_model_get_vocab(self._model)
+        self.vocab_size = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
+
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = cells
+        params.n_batch = params.n_ubatch = BATCH_TOKENS
+        params.n_seq_max = sequences
+        params.n_threads = params.n_threads_batch = threads
+        # One buffer for all sequences: a fork is then a mark on its cells and copies nothing.
+        params.kv_unified = True
+        params.offload_kqv = placement.gpu_layers != 0
+        params.op_offload = placement.gpu_layers != 0
+        params.no_perf = True
+        _log.clear()
+        self._context = llama_cpp.llama_init_from_model(self._model, params)
+        if not self._context:
+            self.close()
+            raise StorageFailed(
+                f"no memory for a context of {cells} tokens: {_last_words()}",
+                hint="choose a smaller context or a smaller model",
+            )
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self.cells = int(llama_cpp.llama_n_ctx(self._context))
+
+        self._tokens = np.zeros(BATCH_TOKENS, np.int32)
+        self._positions = np.zeros(BATCH_TOKENS, np.int32)
+        self._sequence_counts = np.ones(BATCH_TOKENS, np.int32)
+        self._sequences = np.zeros(BATCH_TOKENS, np.int32)
+        self._outputs = np.zeros(BATCH_TOKENS, np.int8)
+        base, width = self._sequences.ctypes.data, self._sequences.itemsize
+        self._pointers = np.arange(BATCH_TOKENS, dtype=np.uintp) * width + base
+        self._batch = _batch(llama_cpp, self)
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of ``text``. With ``special``, names such as ``<|im_end|>`` become control
+        tokens; without, they stay the plain text that they are in a user's words.
+
+        Raises UsageError on lone surrogates, which no tokenizer can read.
+        """
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"the text holds a lone surrogate at character {error.start}",
+                hint="send valid Unicode",
+            ) from None
+        room = len(data) + 8
+        tokens = (ctypes.c_int32 * room)()
+        count = self._lib.llama_tokenize(self.vocab, data, len(data), tokens, room, False, special)
+        if count < 0:
+            raise ToolFailed(f"llama.cpp cannot tokenize {len(data)} bytes of text")
+        return list(tokens[:count])
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; none for a control token."""
+        buffer = ctypes.create_string_buffer(256)
+        count = self._lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
+        if count < 0:
+            buffer = ctypes.create_string_buffer(-count)
+            count = self._lib.llama_token_to_piece(self.vocab, token, buffer, -count, 0, False)
+        return buffer.raw[:count]
+
+    def end_tokens(self) -> list[int]:
+        """Every token that ends a generation."""
+        is_end = self._lib.llama_vocab_is_eog
+        return [token for token in range(self.vocab_size) if is_end(self.vocab, token)]
+
+    def special_text(self, token: int) -> str:
+        """What a control token is called in a template, such as ``<|im_start|>``; "" for none."""
+        if token < 0:
+            return ""
+        text = self._lib.llama_vocab_get_text(self.vocab, token)
+        return bytes(text).decode("utf-8", "replace")
+
+    @property
+    def bos(self) -> int:
+        return int(self._lib.llama_vocab_bos(self.vocab))
+
+    @property
+    def eos(self) -> int:
+        return int(self._lib.llama_vocab_eos(self.vocab))
+
+    @property
+    def adds_bos(self) -> bool:
+        return bool(self._lib.llama_vocab_get_add_bos(self.vocab))
+
+    def decode(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        sequences: Sequence[int],
+        outputs: Sequence[bool],
+    ) -> None:
+        """Run at most BATCH_TOKENS tokens; logits are kept for those marked in ``outputs``.
+
+        Raises CacheFull (nothing was changed) and ToolFailed.
+        """
+        count = len(tokens)
+        self._tokens[:count] = tokens
+        self._positions[:count] = positions
+        self._sequences[:count] = sequences
+        self._outputs[:count] = outputs
+        self._batch.n_tokens = count
+        _log.clear()
+        code = self._lib.llama_decode(self._context, self._batch)
+        if code == 1:
+            raise CacheFull
+        if code != 0:
+            raise ToolFailed(f"llama.cpp failed to decode (code {code}): {_last_words()}")
+
+    def logits(self, index: int) -> NDArray[np.float32]:
+        """Logits of the token at ``index`` of the last batch, shape ``[vocab_size]``.
+
+        A view of llama.cpp's memory, valid until the next ``decode``.
+        """
+        import numpy as np
+
+        pointer = self._lib.llama_get_logits_ith(self._context, index)
+        return np.ctypeslib.as_array(pointer, shape=(self.vocab_size,))
+
+    def fork(self, source: int, target: int, length: int) -> None:
+        """Let sequence ``target`` share the first ``length`` positions of ``source``."""
+        self._lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def truncate(self, sequence: int, length: int) -> None:
+        """Forget everything of ``sequence`` from position ``length`` on."""
+        self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1)
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        self._lib.llama_memory_clear(self._memory, False)
+
+    def close(self) -> None:
+        """Free the context and the model. Safe to call twice."""
+        if self._context:
+            self._lib.llama_free(self._context)
+            self._context = None
+        if self._model:
+            self._lib.llama_model_free(self._model)
+            self._model = None
+
+
+def _load(llama_cpp: Any, path: Path, gpu_layers: int) -> Any:
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = gpu_layers
+    _log.clear()
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+    if not model:
+        raise ModelCorrupt(
+            f"llama.cpp refuses {path}: {_last_words()}",
+            hint="pull it again (aidecamp models pull), or choose another model",
+        )
+    return model
+
+
+def _batch(llama_cpp: Any, owner: LlamaContext) -> Any:
+    def pointer(array: NDArray[Any], type_: Any) -> Any:
+        return ctypes.cast(array.ctypes.data, ctypes.POINTER(type_))
+
+    return llama_cpp.llama_batch(
+        0,
+        pointer(owner._tokens, ctypes.c_int32),
+        None,
+        pointer(owner._positions, ctypes.c_int32),
+        pointer(owner._sequence_counts, ctypes.c_int32),
+        pointer(owner._pointers, ctypes.POINTER(ctypes.c_int32)),
+        pointer(owner._outputs, ctypes.c_int8),
+    )
+
+
+def _quiet(llama_cpp: Any) -> None:
+    """Keep llama.cpp's last error lines for our own messages, and print none of its log."""
+    global _log_callback  # noqa: PLW0603  (llama.cpp holds it for the life of the process)
+    if _log_callback is not None:
+        return
+    last_level = 0
+
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+    def keep(level: int, text: bytes, _data: Any) -> None:
+        nonlocal last_level
+        last_level = level if level <= 4 else last_level
+        if last_level == 4:
+            _log.append(text.decode("utf-8", "replace"))
+
+    _log_callback = keep
+    llama_cpp.llama_log_set(_log_callback, None)
+
+
+def _last_words() -> str:
+    text = " ".join("".join(_log).split())
+    return text or "it gave no reason"
