@@ -1,0 +1,183 @@
+"""Events folded into rows: each decision with what came of it, in numbers.
+
+The daemon folds a task's events to answer a query, and a view folds the stream to stay live:
+the same fold, so that both show the same. Pure; imports records alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from runtime.core import (
+    Action,
+    Call,
+    Decision,
+    Event,
+    Gate,
+    Outcome,
+    Result,
+    from_json,
+)
+
+OPEN = ("running", "answered", "acting")
+"""Outcomes of a decision that something may still come of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One decision as a table shows it."""
+
+    event_id: int
+    at: float
+    decision: Decision
+    outcome: str = "running"
+    """``running``, ``answered``, ``acting``, then ``done, unsure, failed, denied, skipped,
+    interrupted, escalated, overruled, declined, cancelled``."""
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    ms: float = 0.0
+    """Routing, model calls and the action together."""
+    cost_usd: float = 0.0
+    bytes_sent: int = 0
+    confidence: float | None = None
+    """Of the last answer; None while there is none."""
+    action_id: str | None = None
+    preview: str = ""
+    note: str = ""
+    """Why it ended as it did, where someone said so: an error, the gate's reason."""
+
+    @property
+    def id(self) -> str:
+        return self.decision.id
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> Row:
+        known = {f.name for f in fields(Row)}
+        values = {k: v for k, v in body.items() if k in known}
+        return Row(**{**values, "decision": from_json("decision", values["decision"])})
+
+
+class Rows:
+    """Rows by decision id, kept current by :meth:`add`."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self.by_id: dict[str, Row] = {}
+        self._of_step: dict[str, str] = {}
+        self._of_action: dict[str, str] = {}
+        self._of_task: dict[str, list[str]] = {}
+        for row in rows:
+            self._put(row)
+            if row.action_id:
+                self._of_action[row.action_id] = row.id
+
+    def _put(self, row: Row) -> None:
+        decision = row.decision
+        if decision.id not in self.by_id:
+            self._of_task.setdefault(decision.task_id, []).append(decision.id)
+        self._of_step[decision.step_id] = decision.id
+        self.by_id[decision.id] = row
+
+    def add(self, event: Event) -> list[str]:
+        """Fold one event in; the ids of the decisions whose rows changed."""
+        record = event.record
+        if isinstance(record, Decision):
+            return self._decided(event, record)
+        if isinstance(record, Call):
+            return self._change(record.decision_id, lambda row: _called(row, record))
+        if isinstance(record, Action):
+            id_ = self._of_step.get(record.step_id)
+            if id_:
+                self._of_action[record.id] = id_
+            return self._change(
+                id_,
+                lambda row: replace(
+                    row, outcome="acting", action_id=record.id, preview=record.preview
+                ),
+            )
+        if isinstance(record, Gate):
+            return self._change(self._of_action.get(record.action_id), lambda r: _gated(r, record))
+        if isinstance(record, Outcome):
+            return self._change(
+                self._of_action.get(record.action_id) or self._of_step.get(record.step_id),
+                lambda row: replace(
+                    row, outcome=record.status, ms=row.ms + record.ms, note=record.error or row.note
+                ),
+            )
+        if isinstance(record, Result):
+            return self._ended(record)
+        return []
+
+    def _decided(self, event: Event, decision: Decision) -> list[str]:
+        changed = [decision.id]
+        for id_ in self._of_task.get(decision.task_id, []):
+            # The loop goes from step to step: what was answered before this one is through.
+            if self.by_id[id_].outcome == "answered" and id_ != decision.previous:
+                changed += self._change(id_, lambda row: replace(row, outcome="done"))
+        before = self.by_id.get(decision.previous or "")
+        if before is not None and before.outcome in OPEN:
+            word = "escalated" if decision.chosen == "general" else "overruled"
+            changed += self._change(before.id, lambda row: replace(row, outcome=word))
+        self._put(
+            Row(
+                event_id=event.id,
+                at=event.at,
+                decision=decision,
+                outcome="declined" if decision.chosen == "declined" else "running",
+                ms=decision.route_ms,
+            )
+        )
+        return changed
+
+    def _ended(self, result: Result) -> list[str]:
+        ids = self._of_task.get(result.task_id, [])
+        changed: list[str] = []
+        for id_ in ids:
+            outcome = self.by_id[id_].outcome
+            if outcome == "answered" and result.status in ("done", "unsure"):
+                changed += self._change(id_, lambda row: replace(row, outcome="done"))
+            elif outcome in OPEN:
+                changed += self._change(
+                    id_, lambda row: replace(row, outcome=result.status, note=result.reason)
+                )
+        for id_ in ids:
+            row = self.by_id[id_]
+            if result.status == "unsure" and row.outcome == "done" and unsure(row.decision):
+                changed += self._change(id_, lambda row: replace(row, outcome="unsure"))
+        return changed
+
+    def _change(self, id_: str | None, change: Any) -> list[str]:
+        if id_ is None or id_ not in self.by_id:
+            return []
+        self.by_id[id_] = change(self.by_id[id_])
+        return [id_]
+
+
+def unsure(decision: Decision) -> bool:
+    """True where a local worker serves although the rule would have escalated."""
+    return decision.chosen.startswith("local:") and decision.would_send is not None
+
+
+def _called(row: Row, call: Call) -> Row:
+    return replace(
+        row,
+        outcome="answered" if row.outcome == "running" else row.outcome,
+        calls=row.calls + 1,
+        tokens_in=row.tokens_in + call.tokens_in,
+        tokens_out=row.tokens_out + call.tokens_out,
+        ms=row.ms + call.ms,
+        cost_usd=row.cost_usd + call.cost_usd,
+        bytes_sent=row.bytes_sent + call.bytes_sent,
+        confidence=call.confidence,
+    )
+
+
+def _gated(row: Row, gate: Gate) -> Row:
+    if gate.verdict == "allow":
+        return row
+    return replace(row, outcome="skipped" if gate.by == "dry-run" else "denied", note=gate.reason)

@@ -1,0 +1,172 @@
+"""The tasks that run in this daemon: started, asked about, cancelled, and always recorded.
+
+An agent is made by a factory that is handed an :class:`Approver`: its questions wait here
+until a client answers. ``runtime.drive`` commits each event before the agent goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.errors import AidecampError, UsageError
+from runtime.agent import Approver
+from runtime.core import Action, Event, Result, Task, new_id
+from runtime.daemon.errors import Conflict, NotFound
+from runtime.daemon.waiting import Waiting
+from runtime.drive import Runner as Agent
+from runtime.drive import drive
+from runtime.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+AgentFactory = Callable[[Approver], Agent]
+
+
+@dataclass(slots=True)
+class _Run:
+    task: Task
+    begun: asyncio.Future[None]
+    """Done when the first event is durable; fails where nothing was begun."""
+    driver: asyncio.Task[None] | None = None
+    asked: dict[str, tuple[Waiting, asyncio.Future[bool]]] = field(default_factory=dict)
+
+
+class Runner:
+    """Runs tasks. ``changed`` is called whenever a view is out of date."""
+
+    def __init__(
+        self, ledger: Ledger, make_agent: AgentFactory, changed: Callable[[], None]
+    ) -> None:
+        self._ledger = ledger
+        self._make_agent = make_agent
+        self._changed = changed
+        self._runs: dict[str, _Run] = {}
+        self._closed = False
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        return tuple(self._runs)
+
+    @property
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Everything that waits for a person, the oldest first."""
+        return tuple(one for run in self._runs.values() for one, _ in run.asked.values())
+
+    async def start(self, task: Task) -> None:
+        """Run ``task`` in the background; returns when its first event is durable.
+
+        Raises whatever keeps it from starting (an empty task, a model that is missing).
+        """
+        if self._closed:
+            raise Conflict("The daemon is stopping, so it takes no new task.")
+        run = _Run(task, asyncio.get_running_loop().create_future())
+        self._runs[task.id] = run
+        run.driver = asyncio.create_task(self._drive(run), name=task.id)
+        await asyncio.shield(run.begun)
+
+    def answer(self, task_id: str, allow: bool, waiting_id: str | None = None) -> Waiting:
+        """Let what waits go on, or not. Raises NotFound, Conflict."""
+        run = self._run(task_id)
+        open_ = {id_: asked for id_, asked in run.asked.items() if not asked[1].done()}
+        if not open_:
+            raise Conflict("Nothing of this task waits for an answer.")
+        if waiting_id is None:
+            if len(open_) > 1:
+                raise UsageError("Several actions of this task wait.", hint="Name one by its id.")
+            waiting_id = next(iter(open_))
+        if waiting_id not in open_:
+            raise Conflict(
+                f"{waiting_id!r} does not wait; {next(iter(open_))!r} does.",
+                hint="Look again: what you saw is not what would be done.",
+            )
+        waiting, future = open_[waiting_id]
+        future.set_result(allow)
+        return waiting
+
+    def cancel(self, task_id: str) -> None:
+        """Stop a task; its end is recorded as ``cancelled``. Raises NotFound, Conflict."""
+        driver = self._run(task_id).driver
+        if driver is not None and not driver.cancelling():
+            driver.cancel()
+
+    async def close(self) -> None:
+        """Cancel what runs, and wait until the ledger says so."""
+        self._closed = True
+        drivers = [run.driver for run in self._runs.values() if run.driver is not None]
+        for task_id in self.running:
+            self.cancel(task_id)
+        await asyncio.gather(*drivers, return_exceptions=True)
+
+    def _run(self, task_id: str) -> _Run:
+        run = self._runs.get(task_id)
+        if run is not None:
+            return run
+        if next(self._ledger.events(task_id, limit=1), None) is None:
+            raise NotFound(f"There is no task {task_id!r}.", hint="GET /v1/tasks lists them.")
+        raise Conflict("This task does not run here: it has ended, or another process runs it.")
+
+    async def _ask(
+        self,
+        run: _Run,
+        *,
+        action: Action | None = None,
+        send: Mapping[str, Any] | None = None,
+        reason: str = "",
+    ) -> bool:
+        id_ = action.id if action else new_id("send")
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        run.asked[id_] = (
+            Waiting(id_, run.task.id, run.task.text, reason, action, send),
+            future,
+        )
+        self._changed()
+        try:
+            return await future
+        finally:
+            del run.asked[id_]
+            self._changed()
+
+    async def _drive(self, run: _Run) -> None:
+        def committed(_: Event) -> None:
+            if not run.begun.done():
+                run.begun.set_result(None)
+            self._changed()
+
+        async def ask_action(action: Action, reason: str) -> bool:
+            return await self._ask(run, action=action, reason=reason)
+
+        async def ask_send(preview: Mapping[str, Any]) -> bool:
+            return await self._ask(run, send=preview, reason="it would leave this machine")
+
+        failure: AidecampError | None = None
+        try:
+            agent = await asyncio.to_thread(self._make_agent, Approver(ask_action, ask_send))
+            await drive(agent, run.task, self._ledger, committed)
+        except asyncio.CancelledError:
+            failure = Conflict("The task was stopped before it began.")
+        except AidecampError as error:
+            failure = error
+        except Exception as error:
+            log.exception("task %s: the agent failed", run.task.id)
+            says = f"A fault in Aidecamp itself: {type(error).__name__}: {error}"
+            failure = AidecampError(says, hint="`aidecamp daemon logs` has the traceback.")
+            if run.begun.done():
+                self._end(run.task, says)
+        finally:
+            if not run.begun.done():
+                run.begun.set_exception(failure or Conflict("The task ended without an event."))
+            del self._runs[run.task.id]
+            self._changed()
+
+    def _end(self, task: Task, reason: str) -> None:
+        try:
+            self._ledger.append(
+                Event(task.id, time.time(), Result(task.id, "failed", None, reason))
+            )
+        except AidecampError as error:
+            log.error("task %s: its end is not recorded: %s", task.id, error.message)
