@@ -68,7 +68,7 @@ def file_type(name: str) -> str:
 def quantize(
     source: Path,
     target: Path,
-    type: str,  # noqa: A002  (what llama.cpp and its users call it)
+    type: str,
     *,
     threads: int | None = None,
     allow_requantize: bool = False,

@@ -94,7 +94,7 @@ class Work:
         part = self.staging / f"repacked.{type_}.part"
         part.unlink(missing_ok=True)
         try:
-            quantize(self.folder / held.name, part, type_)
+            quantize(self.folder / held.name, part, type_, allow_requantize=True)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
