@@ -59,10 +59,10 @@ class Ledger:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        self.path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         _migrate(connection)
+        self.path.chmod(0o600)
         row = connection.execute("SELECT max(id) FROM events").fetchone()
         self._last_id = row[0] or 0
         return connection
@@ -142,8 +142,8 @@ class Ledger:
                 where.append(f"json_extract(record, '$.{field}') = ?")
                 values.append(value)
         if text:
-            where.append("instr(lower(json_extract(record, '$.text')), lower(?)) > 0")
-            values.append(text)
+            where.append("instr(casefold(json_extract(record, '$.text')), ?) > 0")
+            values.append(text.casefold())
         return list(
             self._select(f"WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?", [*values, limit])
         )
@@ -214,6 +214,7 @@ class Ledger:
                     self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False
                 )
                 connection.execute("PRAGMA query_only = ON")
+                connection.create_function("casefold", 1, str.casefold, deterministic=True)
                 self._local.connection = connection
                 self._readers.append(connection)
             return connection.execute(sql, values)

@@ -1,0 +1,152 @@
+"""The record: durable, readable by others, whole after damage is ruled out."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from models.errors import StorageFailed
+from runtime.core import Action, Candidate, Decision, Event, Gate, Outcome, Result, Task
+from runtime.ledger import Ledger, open_actions, result_of
+
+
+def decision(id_: str = "dec_1", kind: str = "shell", chosen: str = "local:tool_user") -> Decision:
+    return Decision(
+        id=id_,
+        task_id="t",
+        step_id="s",
+        kind=kind,  # type: ignore[arg-type]
+        text="How big is Été?",
+        chosen=chosen,
+        candidates=(Candidate("general", "m", None, None, 0.1),),
+        probability=0.9,
+        threshold=0.5,
+        rule="threshold:shell",
+        reason="because",
+        route_ms=5.0,
+        signals={"margin": 0.4},
+    )
+
+
+def action(id_: str) -> Action:
+    return Action(id_, "t", "s", "shell", "mkdir", {"path": "x"}, "mkdir x", "write")
+
+
+def test_a_record_comes_back_equal(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    task = Task("t", "do it", tools=({"type": "function"},), schema={"type": "object"})
+    for record in (task, decision(), action("a"), Result("t", "done", {"n": 1})):
+        ledger.append(Event("t", 1.5, record))
+    ledger.close()
+    again = Ledger(tmp_path / "ledger.db")
+    back = [e.record for e in again.events()]
+    assert back == [task, decision(), action("a"), Result("t", "done", {"n": 1})]
+    assert [e.id for e in again.events()] == [1, 2, 3, 4]
+    again.close()
+
+
+def test_decisions_are_filtered_newest_first(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.append(Event("t", 1, decision("d1", "shell")))
+    ledger.append(Event("t", 2, decision("d2", "gui")))
+    ledger.append(Event("u", 3, decision("d3", "shell", "general")))
+    ids = lambda **by: [e.record.id for e in ledger.decisions(**by)]  # type: ignore[union-attr]  # noqa: E731
+    assert ids() == ["d3", "d2", "d1"]
+    assert ids(kind="shell") == ["d3", "d1"]
+    assert ids(chosen="general") == ["d3"]
+    assert ids(text="ÉTÉ") == ids(text="how big") == ["d3", "d2", "d1"]
+    assert ids(text="winter") == []
+    found = ledger.record("d2")
+    assert found is not None
+    assert found.id == 2
+    assert ledger.record("d9") is None
+    ledger.close()
+
+
+def test_threads_and_processes_append_without_loss(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(path)
+    program = (
+        "import sys; from pathlib import Path; from runtime.ledger import Ledger;"
+        "from runtime.core import Event, Result; ledger = Ledger(Path(sys.argv[1]));"
+        "[ledger.append(Event('p', 0, Result('p', 'done', i))) for i in range(50)]"
+    )
+    before = ledger.data_version()
+    other = subprocess.Popen([sys.executable, "-c", program, str(path)])
+
+    def write(name: str) -> None:
+        for i in range(50):
+            ledger.append(Event(name, 0, Result(name, "done", i)))
+
+    threads = [threading.Thread(target=write, args=(f"t{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert other.wait(timeout=60) == 0
+    for name in ("t0", "t1", "t2", "p"):
+        answers = [e.record.answer for e in ledger.events(name) if isinstance(e.record, Result)]
+        assert answers == list(range(50))
+    assert ledger.data_version() != before
+    ledger.close()
+
+
+def test_rows_are_never_changed_or_deleted(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.append(Event("t", 0, Result("t", "done", 1)))
+    with pytest.raises(StorageFailed):
+        ledger._read("DELETE FROM events", [])
+    assert ledger.last_id() == 1
+    ledger.close()
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"these are somebody's notes, not a ledger" * 100)
+    before = path.read_bytes()
+    with pytest.raises(StorageFailed, match="not a database"):
+        Ledger(path)
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StorageFailed, match="newer version"):
+        Ledger(path)
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageFailed, match="cannot be used") as caught:
+        Ledger(tmp_path / "file" / "ledger.db")
+    assert "AIDECAMP_HOME" in caught.value.hint
+
+
+def test_a_full_disk_keeps_what_was_committed(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.append(Event("t", 0, Result("t", "done", "kept")))
+    pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
+    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")  # SQLite's own "disk is full"
+    with pytest.raises(StorageFailed, match="full") as caught:
+        ledger.append(Event("t", 0, Result("t", "done", "x" * 1_000_000)))
+    assert "event 1 is kept" in caught.value.message
+    assert [e.record.answer for e in ledger.events() if isinstance(e.record, Result)] == ["kept"]
+    ledger.check()
+    ledger.close()
+
+
+def test_an_allowed_action_without_outcome_is_open(tmp_path: Path) -> None:
+    allow = Gate("a", "t", "allow", "rule", "")
+    events = [Event("t", 0, r) for r in (action("a"), allow, action("b"))]
+    assert [a.id for a in open_actions(events)] == ["a"]  # b never passed the gate
+    ended = [*events, Event("t", 0, Outcome("a", "t", "s", "done"))]
+    assert open_actions(ended) == []
+    assert result_of(ended) is None
