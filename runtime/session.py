@@ -64,8 +64,11 @@ def open_session(
     approver: Approver | None = None,
     watch: Path | None = None,
     own_display: bool = False,
+    ledger_file: Path | None = None,
 ) -> Iterator[Session]:
     """Everything that a task needs. Tools, models and ledger are closed at the end.
+
+    ``ledger_file``: another record than the user's own, for benchmarks.
 
     Raises ModelMissing, StorageFailed, UsageError.
     """
@@ -74,7 +77,7 @@ def open_session(
         config.general.base_url = general
     policy = config.make_policy()
     with contextlib.ExitStack() as stack:
-        ledger = Ledger(ledger_path())
+        ledger = Ledger(ledger_file or ledger_path())
         stack.callback(ledger.close)
         pool = Pool()
         stack.callback(pool.close)
