@@ -104,3 +104,13 @@ FILE_TYPES: dict[str, int] = {
 """``llama_ftype`` by the name that llama.cpp's own tools use."""
 
 FILE_TYPE_NAMES: dict[int, str] = {number: name for name, number in FILE_TYPES.items()}
+
+_BASE_TYPES = {"IQ2_M": "iq2_s", "IQ3_M": "iq3_s", "IQ3_XS": "iq3_s"}
+
+
+def base_type(file_type: str) -> str:
+    """The tensor type that a file type is named after: ``q4_K`` for ``Q4_K_M``."""
+    if file_type in _BASE_TYPES:
+        return _BASE_TYPES[file_type]
+    named = [t.name for t in TENSOR_TYPES.values() if file_type.lower().startswith(t.name.lower())]
+    return max(named, key=len)

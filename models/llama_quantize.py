@@ -22,7 +22,7 @@ from typing import Any
 
 from models.digest import file_digest
 from models.errors import StorageFailed, ToolFailed, UsageError
-from models.ggml_types import FILE_TYPES
+from models.ggml_types import FILE_TYPES, base_type
 from models.gguf import Header, read_header
 
 Progress = Callable[[int, int], None]
@@ -35,9 +35,9 @@ _ERROR = re.compile(r"(?i)error|failed|exception|requires|terminate|assert")
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What came out. ``tensors``: how many of each type; ``fallbacks``: those of another type
-    than most, among the quantized ones, because their rows do not divide into its blocks or
-    llama.cpp keeps more bits for them."""
+    """What came out. ``tensors``: how many of each type. ``fallbacks``: those of them that are
+    quantized, but not as the type says: their rows do not divide into its blocks, or llama.cpp
+    keeps more bits for them."""
 
     source: str
     target: str
@@ -105,8 +105,7 @@ def quantize(
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
-    quantized = {n: c for n, c in made.tensor_types.items() if n not in _UNQUANTIZED}
-    main = next(iter(quantized), None)
+    kept = {"f32", base_type(type_)}
     return Quantized(
         source=str(source),
         target=str(target),
@@ -117,7 +116,7 @@ def quantize(
         seconds=round(time.perf_counter() - begun, 3),
         digest=file_digest(target),
         tensors=made.tensor_types,
-        fallbacks={name: count for name, count in quantized.items() if name != main},
+        fallbacks={name: n for name, n in made.tensor_types.items() if name not in kept},
     )
 
 
