@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,26 +84,18 @@ class Work:
     def repack(self, held: Held, type_: str) -> Held:
         """Requantize the placed GGUF file to ``type_``, beside it.
 
-        Raises ModelCorrupt, StorageFailed, OSError.
+        Raises ModelCorrupt, StorageFailed, ToolFailed (llama.cpp), OSError.
         """
         from models.llama_quantize import quantize
 
         self.report(Progress(self.entry.name, self.file.role, "repack"))
         self._require_space(held.size * 2)
         part = self.staging / f"repacked.{type_}.part"
-        part.unlink(missing_ok=True)
-        try:
-            quantize(self.folder / held.name, part, type_, allow_requantize=True)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        result = quantize(self.folder / held.name, part, type_, allow_requantize=True)
         made = Held(
             name=f"{self.entry.name}.{type_}.gguf",
-            size=part.stat().st_size,
-            sha256=sha256,
+            size=result.bytes,
+            sha256=result.digest.removeprefix("sha256:"),
             source=f"repacked from sha256:{held.sha256}",
             revision=held.revision,
             at=_now(),

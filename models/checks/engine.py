@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import signal
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.checks.base import Check, run
-from models.errors import AidecampError
 from models.machine import Machine, cpu_flags, cpu_name
 
 _AMX = frozenset({"amx_tile", "amx_int8", "amx_bf16"})
@@ -23,19 +26,37 @@ REBUILD = (
 REBUILD_CUDA = "install CUDA's nvcc, then run: make llama"
 
 
-def probe(model: Path | None) -> tuple[dict[str, dict[str, Any]], int, str]:
-    """Stages that the probe reached, by name; its exit code; its last words."""
-    command = [sys.executable, "-m", "models.checks.probe", *([str(model)] if model else [])]
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """How far a probe came: its stages by name, its exit code, its last words."""
+
+    stages: Mapping[str, Mapping[str, Any]]
+    code: int
+    words: str
+
+    @property
+    def built(self) -> Mapping[str, Any] | None:
+        """What the library says about its own build; None where it could not be loaded."""
+        return self.stages.get("import")
+
+    @property
+    def reached(self) -> str:
+        return list(self.stages)[-1] if self.stages else "nothing"
+
+
+def probe(*options: str | Path) -> Probed:
+    """Run ``models.checks.probe`` and read what it said before it ended, or died."""
+    command = [sys.executable, "-m", "models.checks.probe", *map(str, options)]
     code, out, err = run(command, timeout_s=180)
     stages: dict[str, dict[str, Any]] = {}
     for line in out.splitlines():
         try:
             body = json.loads(line)
             stages[body.pop("stage")] = body
-        except (ValueError, KeyError, AttributeError):
-            continue  # llama.cpp's own chatter
+        except (ValueError, KeyError, AttributeError, TypeError):
+            continue  # a library's own chatter
     words = [line for line in err.splitlines() if line.strip()]
-    return stages, code, words[-1].strip() if words else ""
+    return Probed(stages, code, words[-1].strip() if words else "")
 
 
 def cpu() -> Check:
@@ -55,121 +76,89 @@ def cpu() -> Check:
     return Check("cpu", "ok", text, data={"flags": has})
 
 
-def llama(stages: dict[str, dict[str, Any]], code: int, words: str, *, model: Path | None) -> Check:
+def llama(probed: Probed, *, model: Path | None) -> Check:
     """What the probe showed about llama.cpp's build, and whether it decodes here."""
-    built = stages.get("import")
-    data = {"stages": stages, "exit": code}
-    if code < 0 or (built is None and code):
-        return Check("llama.cpp", "fail", *_crash(stages, code, words), data)
+    data = dataclasses.asdict(probed)
+    built = probed.built
+    if probed.code:
+        detail, fix = _broken(probed)
+        return Check("llama.cpp", "fail", detail, fix, data)
     if built is None:
-        return Check("llama.cpp", "fail", f"the probe said nothing ({words})", REBUILD, data)
+        return Check("llama.cpp", "fail", "the probe said nothing", REBUILD, data)
     version = f"llama-cpp-python {built['version']}"
-    if code:
-        return Check("llama.cpp", "fail", f"{version}: decoding failed: {words}", REBUILD, data)
     if model is None:
         detail = f"{version} loads; nothing was decoded, since no generator is here"
         return Check("llama.cpp", "warn", detail, "run: aidecamp models pull", data)
-    decode = stages["decode"]
+    decode = probed.stages["decode"]
     detail = (
         f"{version} decodes: {decode['prefill_tokens_per_s']:g} tokens/s prefill, "
         f"{decode['decode_tokens_per_s']:g} decode ({model.name})"
     )
-    if _built_with_amx(built) and _AMX & cpu_flags():
-        return Check(
-            "llama.cpp",
-            "warn",
-            detail + "; built with AMX, which crashes at ldtilecfg on some CPUs",
-            REBUILD,
-            data,
-        )
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores:
+        detail += f", while other programs kept the cores busy (load {load:.1f} on {cores})"
+    if "AMX_INT8 = 1" in built["system"]:
+        detail += "; built with AMX, which crashes at ldtilecfg on some CPUs"
+        return Check("llama.cpp", "warn", detail, REBUILD, data)
     return Check("llama.cpp", "ok", detail, data=data)
 
 
-def gpu(machine: Machine, built: dict[str, Any] | None, model: Path | None) -> Check:
+def gpu(machine: Machine, probed: Probed) -> Check:
     """Which device decodes, how many layers are offloaded to it, and why."""
-    data: dict[str, Any] = {"gpus": [g.name for g in machine.gpus], "layers": 0, "device": "cpu"}
+    gpus = ", ".join(
+        f"{g.name} ({g.free_mb:,} of {g.memory_mb:,} MiB free, driver {g.driver})"
+        for g in machine.gpus
+    )
+    loaded = probed.stages.get("load")
+    data: dict[str, Any] = {"gpus": [g.name for g in machine.gpus], "load": loaded}
     if not machine.gpus:
         return Check("gpu", "ok", f"CPU, 0 layers offloaded: {machine.gpu_problem}", data=data)
-    best = max(machine.gpus, key=lambda g: g.free_mb)
-    named = f"{best.name} ({best.free_mb:,} of {best.memory_mb:,} MiB free, driver {best.driver})"
-    if not built or not built["gpu_offload"]:
-        detail = f"CPU, 0 layers offloaded: llama.cpp was built without CUDA; there is a {named}"
+    if not probed.built or not probed.built["gpu_offload"]:
+        detail = f"CPU, 0 layers offloaded: llama.cpp was built without CUDA; there is {gpus}"
         return Check("gpu", "warn", detail, REBUILD_CUDA, data)
-    if model is None:
-        return Check("gpu", "ok", f"{named}; layers are known once a model is pulled", data=data)
-    layers, needs_mb = _layers(model)
-    if needs_mb > best.free_mb:
-        detail = f"{model.name} needs about {needs_mb:,} MiB and does not fit {named}"
-        return Check("gpu", "warn", detail, "free GPU memory, or use a smaller pack", data)
-    data |= {"layers": layers, "device": best.name}
-    return Check("gpu", "ok", f"{named}: all {layers} layers of {model.name} offloaded", data=data)
-
-
-def onnx(machine: Machine) -> Check:
-    """Which provider ONNX Runtime runs the encoder on, and why."""
-    code, out, err = run(
-        [
-            sys.executable,
-            "-c",
-            "import json, onnxruntime as o; "
-            "print(json.dumps([o.__version__, o.get_available_providers()]))",
-        ],
-        timeout_s=60,
+    if loaded is None:
+        fix = "run: aidecamp models pull"
+        return Check("gpu", "warn", f"{gpus}; no model was loaded to try it with", fix, data)
+    detail = (
+        f"{loaded['offloaded']} of {loaded['layers']} layers offloaded: {loaded['reason']}; {gpus}"
     )
-    if code:
-        words = err.strip().splitlines()
-        reason = words[-1] if words else f"exit code {code}"
-        return Check(
-            "onnxruntime",
-            "fail",
-            f"cannot be imported: {reason}",
-            "run: make setup",
-            {"exit": code},
-        )
-    version, providers = json.loads(out.splitlines()[-1])
-    data = {"version": version, "providers": providers}
-    if machine.gpus and "CUDAExecutionProvider" in providers:
-        detail = f"onnxruntime {version}: CUDA is offered, and used where its libraries load"
-        fix = "its libraries come with: pip install 'aidecamp[gpu]'"
-        return Check("onnxruntime", "ok", detail, fix, data)
-    if machine.gpus:
-        detail = f"onnxruntime {version} on the CPU: this build has no CUDA provider"
-        return Check("onnxruntime", "warn", detail, "run: make setup", data)
-    reason = "no NVIDIA GPU answers"
-    return Check("onnxruntime", "ok", f"onnxruntime {version} on the CPU: {reason}", data=data)
+    if loaded["device"] == "cpu":
+        fix = "free GPU memory, or use a smaller pack"
+        return Check("gpu", "warn", f"CPU: {detail}", fix, data)
+    return Check("gpu", "ok", detail, data=data)
 
 
-def _crash(stages: dict[str, dict[str, Any]], code: int, words: str) -> tuple[str, str]:
-    reached = list(stages)[-1] if stages else "nothing"
+def onnx(probed: Probed, *, pulled: bool) -> Check:
+    """Which provider ONNX Runtime runs the encoder on, and why."""
+    data = dataclasses.asdict(probed)
+    built = probed.built
+    if built is None or probed.code:
+        detail, fix = _broken(probed)
+        return Check("onnxruntime", "fail", detail, fix.replace("make llama", "make setup"), data)
+    version = f"onnxruntime {built['version']}"
+    if not pulled:
+        detail = f"{version} loads (providers: {', '.join(built['providers'])}); no encoder is here"
+        return Check("onnxruntime", "warn", detail, "run: aidecamp models pull", data)
+    loaded = probed.stages["load"]
+    detail = (
+        f"{version} on {loaded['provider'].upper()}: {loaded['reason']}; "
+        f"{probed.stages['embed']['ms']:g} ms for a 50-token text"
+    )
+    return Check("onnxruntime", "ok", detail, data=data)
+
+
+def _broken(probed: Probed) -> tuple[str, str]:
+    """Why a probe did not come through, and what to do."""
+    code, reached = probed.code, probed.reached
     if code >= 0:
-        missing = "ModuleNotFoundError" in words or "ImportError" in words
+        missing = "ModuleNotFoundError" in probed.words
         fix = "run: make setup" if missing else REBUILD
-        return f"cannot be loaded: {words or f'exit code {code}'}", fix
+        return f"fails after stage {reached}: {probed.words or f'exit code {code}'}", fix
     name = signal.Signals(-code).name
     if -code not in (signal.SIGILL, signal.SIGSEGV, signal.SIGBUS):
         return f"the probe was ended by {name} after stage {reached}", "look at: dmesg"
     if _AMX & cpu_flags() and reached in ("import", "load"):
-        why = (
-            "at ldtilecfg, most likely: this build uses AMX, which this system does not let it use"
-        )
+        why = "most likely at ldtilecfg, since this CPU has AMX and the build uses it"
     else:
-        why = "this build uses instructions that this CPU does not have"
+        why = "the build may use instructions that this CPU does not have"
     return f"crashes with {name} after stage {reached}: {why}", REBUILD
-
-
-def _built_with_amx(built: dict[str, Any]) -> bool:
-    return "AMX_INT8 = 1" in built["system"]
-
-
-def _layers(model: Path) -> tuple[int, int]:
-    """Layers of a GGUF file, its output layer too, and MiB that it and its cache take."""
-    from models.gguf import read_header
-
-    try:
-        header = read_header(model)
-        architecture = header.metadata["general.architecture"]
-        blocks = header.metadata[f"{architecture}.block_count"]
-    except (AidecampError, KeyError):
-        blocks = 0
-    size_mb = model.stat().st_size >> 20
-    return (blocks if isinstance(blocks, int) else 0) + 1, round(size_mb * 1.3) + 256

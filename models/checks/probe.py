@@ -1,14 +1,18 @@
-"""Run as a process of its own: ``python -m models.checks.probe MODEL.gguf``.
+"""Run as a process of its own: ``python -m models.checks.probe [--generator GGUF]`` or
+``--encoder [ONNX TOKENIZER]``.
 
-Loads llama.cpp and decodes a few tokens, one JSON line for each stage reached. A build that does
-not fit this CPU dies here, by a signal, and takes no one with it.
+Loads the engines as Aidecamp does and lets each work for a moment, one JSON line for each stage
+reached. A build that does not fit this CPU dies here, by a signal, and takes no one with it.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
-import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 _PROMPT = "The quick brown fox jumps over the lazy dog, and then it does so again. " * 3
@@ -16,7 +20,18 @@ _PROMPT = "The quick brown fox jumps over the lazy dog, and then it does so agai
 _TOKENS = 8
 
 
-def main(path: str | None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--generator", type=Path)
+    parser.add_argument("--encoder", type=Path, nargs="*")
+    options = parser.parse_args(arguments)
+    if options.encoder is not None:
+        _encode(*options.encoder)
+    else:
+        _decode(options.generator)
+
+
+def _decode(path: Path | None) -> None:
     import llama_cpp
 
     _say(
@@ -27,22 +42,43 @@ def main(path: str | None) -> None:
     )
     if path is None:
         return
-    start = time.perf_counter()
-    model = llama_cpp.Llama(path, n_ctx=256, n_gpu_layers=-1, verbose=False)
-    _say("load", ms=round((time.perf_counter() - start) * 1000, 1))
-    prompt = model.tokenize(_PROMPT.encode())
-    start = time.perf_counter()
-    model.eval(prompt)
-    prefill_ms = (time.perf_counter() - start) * 1000
-    start = time.perf_counter()
-    for _ in range(_TOKENS):
-        model.eval([model.sample(temp=0.0)])
-    decode_ms = (time.perf_counter() - start) * 1000
+    from models.llama import LlamaGenerator
+
+    generator = LlamaGenerator(path)
+    place, header = generator.placement, generator.header
+    layers = (header.integer(f"{header.architecture}.block_count") or 0) + 1
+    _say(
+        "load",
+        device=place.device,
+        layers=layers,
+        offloaded=layers if place.gpu_layers < 0 else place.gpu_layers,
+        reason=place.reason,
+    )
+    message = {"role": "user", "content": _PROMPT}
+    usage = asyncio.run(generator.generate([message], max_tokens=_TOKENS)).usage
+    prefilled = usage.tokens_in - usage.tokens_cached
     _say(
         "decode",
-        prefill_tokens_per_s=round(len(prompt) / prefill_ms * 1000, 1),
-        decode_tokens_per_s=round(_TOKENS / decode_ms * 1000, 1),
+        prefill_tokens_per_s=round(prefilled / usage.prefill_ms * 1000, 1),
+        decode_tokens_per_s=round(usage.tokens_out / usage.decode_ms * 1000, 1),
     )
+    generator.close()
+
+
+def _encode(model: Path | None = None, tokenizer: Path | None = None) -> None:
+    import onnxruntime
+
+    _say("import", version=onnxruntime.__version__, providers=onnxruntime.get_available_providers())
+    if model is None or tokenizer is None:
+        return
+    from models.onnx import OnnxEncoder
+
+    encoder = OnnxEncoder(model, tokenizer)
+    _say("load", provider=encoder.provider, reason=encoder.provider_reason)
+    encoder.embed([_PROMPT])
+    start = time.perf_counter()
+    encoder.embed([_PROMPT])
+    _say("embed", ms=round((time.perf_counter() - start) * 1000, 1))
 
 
 def _say(stage: str, **values: Any) -> None:
@@ -50,4 +86,4 @@ def _say(stage: str, **values: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    main()

@@ -96,6 +96,15 @@ def generator_file(store: Store) -> Path | None:
     return None
 
 
+def encoder_files(store: Store) -> tuple[Path, Path] | None:
+    """The encoder and its tokenizer, to try ONNX Runtime with."""
+    pack = next(iter(store.catalog.packs.values()))
+    try:
+        return store.file(pack.encoder), store.file(pack.encoder, "tokenizer")
+    except AidecampError:
+        return None
+
+
 def _existing(folder: Path) -> Path:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
