@@ -15,13 +15,15 @@ from typing import Any
 from models.checks.base import Check, run
 from models.machine import Machine, cpu_flags, cpu_name
 
+_LLAMA_VERSION = "0.3.36"
+"""The version that ``pyproject.toml`` pins; its build may be the very thing that is missing."""
 _AMX = frozenset({"amx_tile", "amx_int8", "amx_bf16"})
 _NO_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 REBUILD = (
-    "run: make llama (or, with the pip of this environment: "
+    "run: make llama (or build it again with the pip of this environment: "
     f'CFLAGS="{_NO_AMX}" CXXFLAGS="{_NO_AMX}" CMAKE_ARGS="-DLLAVA_BUILD=OFF" '
     "pip install --force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python "
-    "llama-cpp-python==0.3.36)"
+    f"llama-cpp-python=={_LLAMA_VERSION})"
 )
 REBUILD_CUDA = "install CUDA's nvcc, then run: make llama"
 
@@ -94,7 +96,9 @@ def llama(probed: Probed, *, model: Path | None) -> Check:
         f"{version} decodes: {decode['prefill_tokens_per_s']:g} tokens/s prefill, "
         f"{decode['decode_tokens_per_s']:g} decode ({model.name})"
     )
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    import psutil
+
+    load, cores = psutil.getloadavg()[0], os.cpu_count() or 1
     if load > cores:
         detail += f", while other programs kept the cores busy (load {load:.1f} on {cores})"
     if "AMX_INT8 = 1" in built["system"]:
