@@ -1,0 +1,124 @@
+"""The command line: help at once, one error shape, an exit code for each kind of failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.cli import COMMANDS
+
+HEAVY = ("textual", "llama_cpp", "onnxruntime", "torch", "pyautogui", "mss", "rapidocr", "sklearn")
+
+
+def aidecamp(
+    *arguments: str, home: Path | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    env = dict(os.environ)
+    if home is not None:
+        env["AIDECAMP_HOME"] = str(home)
+    return subprocess.run(
+        [sys.executable, "-m", "runtime.cli", *arguments],
+        capture_output=True,
+        text=True,
+        input=stdin,
+        env=env,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("module", ["runtime.cli", "runtime.core", "runtime.commands.run"])
+def test_importing_the_command_line_loads_nothing_heavy(module: str) -> None:
+    program = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_help_names_every_command() -> None:
+    done = aidecamp("--help")
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    done = aidecamp(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "xample" in done.stdout or "Commands" in done.stdout
+
+
+def test_an_unknown_command_lists_the_known_ones() -> None:
+    done = aidecamp("rnu")
+    assert done.returncode == 2
+    assert "no command 'rnu'" in done.stderr
+    assert "quantize" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "error"),
+    [
+        (["run", " "], "", 2, "UsageError"),
+        (["run", "-"], "x" * 100_000, 2, "UsageError"),
+        (["run", "x", "--surface", "phone"], "", 2, "UsageError"),
+        (["run", "x", "--privacy", "public"], "", 2, "UsageError"),
+        (["run", "x", "--folder", "/nowhere/at/all"], "", 2, "UsageError"),
+        (["run", "x", "--now", "soon"], "", 2, "UsageError"),
+        (["run", "x", "--schema", '{"type": "nope"}'], "", 7, "SchemaRefused"),
+        (["run", "x", "--schema", "{"], "", 7, "SchemaRefused"),
+        (["run", "x", "--schema", "/no/such.json"], "", 7, "SchemaRefused"),
+        (["run", "x", "--tools", "/no/such.json"], "", 2, "UsageError"),
+        (["run", "--resume", "task_none"], "", 2, "UsageError"),
+        (["decisions", "show", "dec_none"], "", 2, "UsageError"),
+        (["savings", "--model", "no-such-model"], "", 2, "UsageError"),
+    ],
+)
+def test_bad_input_is_one_json_error_with_its_exit_code(
+    tmp_path: Path, arguments: list[str], stdin: str, code: int, error: str
+) -> None:
+    if "--resume" in arguments:
+        (tmp_path / "models").symlink_to(_models())
+    done = aidecamp(*arguments, "--json", home=tmp_path, stdin=stdin)
+    assert done.returncode == code, done.stderr
+    body = json.loads(done.stdout)
+    assert (body["error"], body["exit_code"]) == (error, code)
+    assert "Traceback" not in done.stderr
+
+
+def test_without_models_the_error_says_what_to_pull(tmp_path: Path) -> None:
+    done = aidecamp("run", "how much memory is free?", home=tmp_path)
+    assert done.returncode == 3
+    assert "aidecamp models pull" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = aidecamp("run", "how much memory is free?", home=tmp_path / "file")
+    assert done.returncode == 8
+    assert "AIDECAMP_HOME" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("privacy = [")
+    done = aidecamp("run", "x", home=tmp_path)
+    assert done.returncode == 2
+    assert "config.toml" in done.stderr
+    (tmp_path / "config.toml").write_text("[policy]\nmax_stepz = 3\n")
+    done = aidecamp("run", "x", home=tmp_path)
+    assert done.returncode == 2
+    assert "max_stepz" in done.stderr
+
+
+def _models() -> Path:
+    from runtime.config import data_dir
+
+    return data_dir() / "models"

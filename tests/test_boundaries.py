@@ -1,0 +1,43 @@
+"""What the whole tree promises: one outbound LLM connection, and no heavy import by accident."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("runtime", "models", "quantize", "tui")
+OUTBOUND = {"openai", "requests", "urllib3", "aiohttp", "http.client", "urllib.request", "httpx"}
+ALLOWED = {
+    "models/remote.py": {"openai"},  # the General
+    "runtime/daemon/client.py": {"httpx"},  # the Unix socket of the local daemon
+    "runtime/daemon/launch.py": {"httpx"},  # the same socket: is it answering yet?
+}
+"""Model downloads go through pip and huggingface_hub, which `models pull` starts by name."""
+
+
+def imports(file: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+    return found
+
+
+def test_only_one_file_may_open_an_outbound_llm_connection() -> None:
+    opened = {}
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            name = file.relative_to(ROOT).as_posix()
+            found = imports(file)
+            used = {o for o in OUTBOUND if any(m == o or m.startswith(f"{o}.") for m in found)}
+            if used - ALLOWED.get(name, set()):
+                opened[name] = used
+    assert opened == {}
+
+
+def test_the_guard_sees_the_import_that_it_allows() -> None:
+    for name, modules in ALLOWED.items():
+        assert modules <= imports(ROOT / name), f"{name} no longer needs its exception"
