@@ -16,10 +16,24 @@ from models.errors import AidecampError
 from runtime.core import Event
 from runtime.daemon import place
 from runtime.daemon.errors import Conflict, DaemonMissing, revive
-from runtime.daemon.rows import Row
-from runtime.daemon.story import Story
+from runtime.daemon.rows import Row, Rows, unsure
+from runtime.daemon.story import Deed, Story
 from runtime.daemon.totals import Totals
 from runtime.daemon.waiting import Waiting
+
+__all__ = [
+    "Client",
+    "Deed",
+    "Link",
+    "Page",
+    "Row",
+    "Rows",
+    "Story",
+    "Totals",
+    "Waiting",
+    "Waits",
+    "unsure",
+]
 
 TIMEOUT_S = 30.0
 SILENCE_S = 25.0

@@ -1,0 +1,76 @@
+"""Numbers and texts as a person reads them in a cell. Every text is made harmless first."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+
+from rich.cells import cell_len, set_cell_size
+
+MAX_CELL_CHARS = 400
+"""No terminal line shows more, so no more of a long text is looked at for a table's cell."""
+
+
+def plain(text: str, *, lines: bool = False) -> str:
+    """``text`` without anything that a terminal obeys: control characters, escape sequences and
+    bidirectional overrides become visible or go. ``lines`` keeps line ends."""
+    out = []
+    for char in text.replace("\r\n", "\n"):
+        if char == "\n":
+            out.append("\n" if lines else " ⏎ ")
+        elif char == "\t":
+            out.append("    " if lines else " ")
+        elif (category := unicodedata.category(char)) == "Cc":
+            out.append(chr(0x2400 + ord(char)) if ord(char) < 0x20 else "␡")
+        elif category in ("Cf", "Co", "Cs", "Zl", "Zp"):
+            out.append("" if category == "Cf" else "�")
+        else:
+            out.append(char)
+    return "".join(out)
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """``text`` in exactly ``width`` cells; an ellipsis says that it was longer."""
+    line = plain(text[:MAX_CELL_CHARS])
+    if cell_len(line) > width:
+        return set_cell_size(line, max(width - 1, 0)) + "…" * (width > 0)
+    if right:
+        return " " * (width - cell_len(line)) + line
+    return set_cell_size(line, width)
+
+
+def clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def duration(ms: float) -> str:
+    """``6 ms``, ``1.2 s``, ``3 m 20 s``."""
+    if ms < 10 and ms != round(ms):
+        return f"{ms:.1f} ms"
+    if ms < 1000:
+        return f"{ms:.0f} ms"
+    if ms < 60_000:
+        return f"{ms / 1000:.1f} s"
+    return f"{ms // 60_000:.0f} m {ms % 60_000 / 1000:.0f} s"
+
+
+def count(number: int) -> str:
+    """``987``, ``12.4k``, ``3.1M``."""
+    if number < 10_000:
+        return f"{number:,}"
+    if number < 1_000_000:
+        return f"{number / 1000:.1f}k"
+    return f"{number / 1e6:.1f}M"
+
+
+def dollars(usd: float) -> str:
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
+
+
+def size(number: int) -> str:
+    """Bytes: ``912 B``, ``4.1 kB``."""
+    return f"{number} B" if number < 1000 else f"{number / 1000:.1f} kB"
+
+
+def probability(value: float) -> str:
+    return f"{value:.2f}"
