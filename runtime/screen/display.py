@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import IO, Any, Protocol, Self, cast
 
 from models.errors import DisplayMissing, ToolFailed
 
@@ -94,8 +94,7 @@ class PrivateDisplay:
         self.environment: Mapping[str, str] = answer["environment"]
 
     def _read(self) -> dict[str, Any]:
-        assert self._keeper.stdout is not None
-        line = self._keeper.stdout.readline()
+        line = cast(IO[str], self._keeper.stdout).readline()
         if not line:
             raise DisplayMissing(
                 "The process that keeps the virtual display ended.",
@@ -106,10 +105,10 @@ class PrivateDisplay:
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         with self._lock:
-            assert self._keeper.stdin is not None
+            requests = cast(IO[str], self._keeper.stdin)
             try:
-                self._keeper.stdin.write(json.dumps(request) + "\n")
-                self._keeper.stdin.flush()
+                requests.write(json.dumps(request) + "\n")
+                requests.flush()
             except (BrokenPipeError, ValueError) as error:
                 raise DisplayMissing(
                     "The virtual display is closed.",

@@ -68,6 +68,14 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a line of text, and where it is."""
+
+    text: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
 class Element:
     """One thing on the screen: what it says, where it is, and how sure the reader is."""
 
@@ -76,6 +84,8 @@ class Element:
     box: Box
     confidence: float
     """In [0, 1], as the recognizer gave it."""
+    words: tuple[Word, ...] = ()
+    """The words of a line, left to right: a menu bar is read as one line."""
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Child process that keeps one private display: Xvfb, a message bus, openbox and the programs on it.
+"""Child process that keeps one private display: Xvfb, a bus, openbox and the programs on it.
 
 Its only tie to the parent is a pipe. When that closes, for whatever reason, ``kill -9``
 included, everything it started is stopped and its folder is removed. What it starts dies with
@@ -68,6 +68,9 @@ gtk-recent-files-enabled=0
 GSETTINGS = """[org/xfce/mousepad/preferences/file]
 session-restore='never'
 autosave-timer=uint32 0
+[org/xfce/mousepad/state/search]
+match-case=true
+replace-all=true
 """
 
 
@@ -83,7 +86,7 @@ def _after_fork(death_signal: int) -> Callable[[], None]:
 def _start(argv: list[str], *, death_signal: int = signal.SIGKILL, **options: Any) -> Any:
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("stdout", subprocess.DEVNULL)
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: PLW1509 (this process runs one thread)
         argv, preexec_fn=_after_fork(death_signal), start_new_session=True, **options
     )
 

@@ -19,6 +19,9 @@ from typing import Any, BinaryIO
 CHARACTERS_PER_RUN = 200
 """Between two runs of typing the fail-safe is looked at, and the window is let catch up."""
 
+CHARACTERS_PER_PASTE = 50_000
+"""At most 200 kB in UTF-8: what one X request surely holds."""
+
 
 class Worker:
     """One method for each request; the request's other fields are its arguments."""
@@ -68,6 +71,17 @@ class Worker:
         if not self.x11.private:
             self.x11.give_back()
         return True
+
+    def paste(self, text: str) -> bool:
+        """Paste with Ctrl+V, then give the clipboard back; False where nobody fetched it."""
+        self.gui.failSafeCheck()
+        before = self.clipboard()
+        fetched = all(
+            self.x11.paste(part, lambda: self.gui.hotkey("ctrl", "v")) for part in _parts(text)
+        )
+        if before is not None:
+            self.set_clipboard(before)
+        return fetched
 
     def sync(self) -> bool:
         return self.x11.ping()
@@ -120,9 +134,14 @@ class Worker:
         }
 
 
+def _parts(text: str) -> list[str]:
+    size = CHARACTERS_PER_PASTE
+    return [text[i : i + size] for i in range(0, len(text), size)]
+
+
 REQUESTS = frozenset(
-    "capture move click scroll press type sync windows activate close take_primary primary "
-    "clipboard set_clipboard pointer settings".split()
+    ("capture", "move", "click", "scroll", "press", "type", "paste", "sync", "windows", "activate")
+    + ("close", "take_primary", "primary", "clipboard", "set_clipboard", "pointer", "settings")
 )
 
 

@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable
 from typing import Any
 
-from Xlib import X, display, error
-from Xlib.ext import xtest
-from Xlib.protocol import event
+from Xlib import X, Xatom, display, error  # type: ignore[import-untyped]
+from Xlib.ext import xtest  # type: ignore[import-untyped]
+from Xlib.protocol import event, request  # type: ignore[import-untyped]
 
 FIRST_KEYCODE, LAST_KEYCODE = 8, 255
 SHIFT_L = 0xFFE1
 CONTROL_KEYSYMS = {"\n": 0xFF0D, "\t": 0xFF09}
 PING_TIMEOUT_S = 2.0
+PING_SLICE_S = 0.02
+PASTE_TIMEOUT_S = 3.0
 MEDIA_KEYSYMS = range(0x1008FE00, 0x10090000)
 """XF86 keysyms (play, mail, …): nobody presses those keys on a private display."""
 COMMON = "äöüÄÖÜßéèêëàâçîïôûùÉÈÀÇáíóúñÁÍÓÚÑ¿¡åøæÅØÆãõœ€£°§–—…“”‘’„«»•·×✓→"
@@ -128,8 +131,19 @@ class X11:
     # Knowing that input has been handled
 
     def ping(self, timeout_s: float = PING_TIMEOUT_S) -> bool:
-        """Wait until the active window has handled all input; False where it cannot say."""
-        window = self.active()
+        """Wait until the active window has handled all input; False where it cannot say.
+
+        A window that closes meanwhile has handled it; the one active after it is asked then.
+        """
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            window = self.active()
+            answered = self._ping(window, until)
+            if answered or self.active() == window:
+                return answered
+        return False
+
+    def _ping(self, window: int, until: float) -> bool:
         protocols = self.read_property(window, "WM_PROTOCOLS") if window else None
         if protocols is None or self.atom("_NET_WM_PING") not in protocols:
             return False
@@ -141,13 +155,12 @@ class X11:
             event_mask=0,
         )
         self.display.flush()
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until:
+        while time.monotonic() < until and self.active() == window:
             while self.display.pending_events():
                 got = self.display.next_event()
                 if got.type == X.ClientMessage and got.data[1][1] == stamp:
                     return True
-            select.select([self.display.fileno()], [], [], max(0.0, until - time.monotonic()))
+            select.select([self.display.fileno()], [], [], PING_SLICE_S)
         return False
 
     def take_primary(self) -> None:
@@ -159,6 +172,53 @@ class X11:
         """True where a program has selected something since ``take_primary``."""
         owner = self.display.get_selection_owner(self.atom("PRIMARY"))
         return owner not in (X.NONE, self.owner)
+
+    def paste(self, text: str, press: Callable[[], None]) -> bool:
+        """Offer ``text`` as the clipboard, ``press`` the keys, and wait until it was fetched.
+
+        Serves the selection itself (ICCCM 2.2), as it must know when the program has its text.
+        """
+        clipboard = self.atom("CLIPBOARD")
+        self.owner.set_selection_owner(clipboard, X.CurrentTime)
+        self.display.sync()
+        press()
+        until = time.monotonic() + PASTE_TIMEOUT_S
+        fetched = False
+        while not fetched and time.monotonic() < until:
+            while self.display.pending_events():
+                got = self.display.next_event()
+                if got.type == X.SelectionRequest:
+                    fetched |= self._serve_selection(got, text.encode())
+            if not fetched:
+                select.select([self.display.fileno()], [], [], PING_SLICE_S)
+        request.SetSelectionOwner(
+            display=self.display.display, window=X.NONE, selection=clipboard, time=X.CurrentTime
+        )
+        self.ping()
+        return fetched
+
+    def _serve_selection(self, asked: Any, content: bytes) -> bool:
+        """Answer one request for our selection; True where it took the text itself."""
+        texts = [self.atom("UTF8_STRING"), self.atom("text/plain;charset=utf-8")]
+        place = asked.property or asked.target
+        if asked.target == self.atom("TARGETS"):
+            offer = [self.atom("TARGETS"), *texts]
+            asked.requestor.change_property(place, Xatom.ATOM, 32, offer)
+        elif asked.target in texts:
+            asked.requestor.change_property(place, asked.target, 8, content)
+        else:
+            place = X.NONE
+        asked.requestor.send_event(
+            event.SelectionNotify(
+                time=asked.time,
+                requestor=asked.requestor,
+                selection=asked.selection,
+                target=asked.target,
+                property=place,
+            )
+        )
+        self.display.flush()
+        return asked.target in texts
 
     # Typing
 
