@@ -292,7 +292,8 @@ def _tensor(cursor: _Cursor, index: int, alignment: int) -> Tensor:
     size = math.prod(shape) // type_.block * type_.block_bytes
     if size > cursor.size or offset > cursor.size:
         raise cursor.fail(
-            f"tensor {name!r} claims {size} bytes at {offset} of a file of {cursor.size}"
+            f"tensor {name!r} claims {size} bytes at {offset} of a file of {cursor.size}, "
+            f"which was cut off or never whole"
         )
     return Tensor(name, type_, shape, offset, size)
 
