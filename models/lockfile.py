@@ -65,9 +65,14 @@ class Lock:
                 held={key: Held(**value) for key, value in body["held"].items()},
                 pins={key: Pin(**value) for key, value in body["pins"].items()},
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Lock({}, {})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise StorageFailed(
+                f"the store's lock file {path} cannot be read ({error.strerror})",
+                hint="make it readable, or set AIDECAMP_HOME to another folder",
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageFailed(
                 f"the store's lock file {path} cannot be read ({error}); the model files "
                 "beside it were left as they are",

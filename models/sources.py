@@ -189,9 +189,12 @@ class HubFile:
 
     def __init__(self, source: HubSource) -> None:
         """Ask the hub. Raises ModelMissing."""
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
         from huggingface_hub.utils import build_hf_headers
 
+        # Nothing is sent that the user did not ask for: without this the library also fetches a
+        # list of AI tools from the hub, and reports in its headers which of them runs it.
+        constants.HF_HUB_DISABLE_TELEMETRY = True
         self.source = source
         endpoint = os.environ.get("HF_ENDPOINT") or None
         with _hub_errors(source):
