@@ -50,7 +50,7 @@ _DATE = re.compile(
   | (?P<m1>{_MONTH})\s+(?:the\s+)?(?P<d1>{_ORDINAL}|\d{{1,2}})(?:,?\s+(?P<y1>20\d\d))?
   | (?:the\s+)?(?P<d2>{_ORDINAL}|\d{{1,2}})\s+(?:of\s+)?(?P<m2>{_MONTH})(?:,?\s+(?P<y2>20\d\d))?
   | the\s+(?P<d3>\d{{1,2}}(?:st|nd|rd|th))
-    )(?![\w:/-])(?:\s+(?P<part>morning|afternoon|evening|night)\b)?""",
+    )(?![\w/-]|:\d)(?:\s+(?P<part>morning|afternoon|evening|night)\b)?""",
     _X,
 )
 _HOUR = "(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)"
@@ -68,12 +68,12 @@ _CLOCK = re.compile(
   | (?P<past>half|(?:a\s+)?quarter|{_MINUTE}|\d{{1,2}})(?:\s+minutes?)?\s+(?P<side>past|to)
     \s+(?P<h4>\d{{1,2}}|{_HOUR})\b(?:\s*(?P<ap4>{_AMPM}))?
   | (?P<fixed>noon|midday|midnight)
-    )(?![\w:/%-]){_TAIL}""",
+    )(?![\w/%-]|:\d){_TAIL}""",
     _X,
 )
 _BARE = re.compile(
     rf"""(?P<h5>\d{{1,2}}|{_HOUR})(?:[\s-](?P<min5>{_MINUTE}))?
-    (?![\w:%/-]|[.,]\d|\s*(?:{TIME_UNIT}|people|percent|of|other|times|and\s+a\s+half|[kmgt]i?b)\b)
+    (?![\w%/-]|[.,:]\d|\s*(?:{TIME_UNIT}|people|percent|of|other|times|and\s+a\s+half|[kmgt]i?b)\b)
     {_TAIL}""",
     _X,
 )

@@ -23,8 +23,9 @@ _SECONDS_OF = {**_SECONDS, "fortnight": 14 * 86400, "month": 30 * 86400, "year":
 """Seconds of each unit."""
 
 TIME_UNIT = "|".join(sorted((u for u in UNITS_OF_TIME if len(u) > 1), key=len, reverse=True))
-_AMOUNT = rf"(?:half\s+an?|an?|{NUMBER})"
-_PIECE = rf"(?:{_AMOUNT}[\s-]+(?:{TIME_UNIT})|\d+(?:\.\d+)?\s?(?:{TIME_UNIT}|[smhd]))(?:\s+and\s+a\s+half)?"
+_AMOUNT = rf"(?:half\s+an?|(?:a\s+)?quarter\s+of\s+an|three\s+quarters\s+of\s+an|an?|{NUMBER})"
+_PIECE = rf"(?:{_AMOUNT}[\s-]+(?:{TIME_UNIT})|\d+(?:\.\d+)?\s?(?:{TIME_UNIT}|[smhd]))"
+_PIECE += r"(?:\s+and\s+a\s+half)?"
 _AND_HALF = rf"(?:{NUMBER}|an?)\s+and\s+a\s+half\s+(?:{TIME_UNIT})"
 LENGTH = rf"(?:{_AND_HALF}|{_PIECE})(?:(?:,\s*|\s+and\s+|\s+)(?:{_PIECE}))*"
 _SINCE = rf"(?:last|past|previous)\s+(?:{TIME_UNIT})"
@@ -33,7 +34,7 @@ _DURATION = re.compile(
     re.IGNORECASE,
 )
 _PIECES = re.compile(
-    rf"(?P<half>half\s+an?)[\s-]+(?P<u0>{TIME_UNIT})"
+    rf"(?P<half>half\s+an?|(?:a\s+)?quarter\s+of\s+an|three\s+quarters\s+of\s+an)[\s-]+(?P<u0>{TIME_UNIT})"
     rf"|(?P<n1>{NUMBER}|an?)\s+and\s+a\s+half\s+(?P<u1>{TIME_UNIT})"
     rf"|(?P<n2>{NUMBER}|an?)[\s-]*(?P<u2>{TIME_UNIT}|[smhd])\b(?P<plus>\s+and\s+a\s+half)?"
     rf"|(?:last|past|previous)\s+(?P<u3>{TIME_UNIT})",
@@ -56,9 +57,10 @@ def length(text: str) -> int:
     for piece in _PIECES.finditer(text):
         unit = next(u for k in ("u0", "u1", "u2", "u3") if (u := piece.group(k)))
         each = _SECONDS_OF[UNITS_OF_TIME[unit.lower()]]
+        count: float
         amount = piece.group("n1") or piece.group("n2") or ""
-        if piece.group("half"):
-            count: float = 0.5
+        if part := piece.group("half"):
+            count = 0.75 if part.startswith("three") else 0.25 if "quarter" in part else 0.5
         elif not amount or amount.lower() in ("a", "an"):
             count = 1
         else:

@@ -1,0 +1,303 @@
+"""Ways to fill a recipe's slots from a request, best first, scored by how well each explains it.
+
+A good assignment leaves no word unexplained: every word is in a slot, belongs to the recipe
+(it stands in its examples or description), or is a function word. Places that look like those
+in the recipe's examples count for an assignment; words cut off badly count against it. Scores
+are in nats, roughly: differences are used as log odds (see ``filling``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from runtime.roles.candidates import (
+    ABSENT,
+    CUES,
+    ENDS,
+    FREE,
+    Candidate,
+    Word,
+    texts,
+    typed,
+    words,
+)
+from runtime.roles.evidence import FUNCTION_WORDS, Evidence, contexts, evidence
+from runtime.roles.grounding import Span, spans
+from runtime.tools.recipe import Recipe, Slot
+
+UNEXPLAINED = 1.0
+"""Lost for each word that nothing accounts for."""
+UNUSED_SPAN = 1.5
+"""Lost for each quotation, or typed value other than a name or number, that no slot took."""
+BOTH_BEFORE, ONE_BEFORE, CUE_BEFORE, NONE_BEFORE = 2.0, 1.2, 0.7, -0.5
+"""Two words before as in an example; one; a word after which free text often begins; none."""
+BOTH_AFTER, ONE_AFTER = 0.9, 0.6
+QUOTED = 1.5
+BAD_EDGE = 1.2
+COMMAND_INSIDE = 0.3
+"""Lost for each word of the recipe's own that free text swallows."""
+HOLE = 0.3
+UNNAMED_CHOICE = 0.7
+CHOICE_WORD = 0.6
+"""Won for each word that the examples have with this choice alone."""
+INEXACT = 0.1
+TYPED_NAME = 1.2
+"""Won by a name that its capital letter or its kind ("my boss") shows to be one."""
+SWALLOWED = 1.2
+"""Lost where free text takes in a typed value while the slot of that type stays empty."""
+WHOLE_SENTENCE = 0.8
+"""Lost by free text that begins with the first word, which is mostly the verb."""
+BEAM = 400
+"""Partial assignments kept after each slot."""
+PER_SLOT = 14
+
+_HEAD_FAULTS = frozenset(
+    ("to", "that", "and", "for", "about", "of", "at", "is", "or", "then", "saying", "called",
+     "named", "titled", "with", "by", "from", "into", "in", "on", "please", "some", "an", "a",
+     "the")
+)  # fmt: skip
+_TAIL_FAULTS = ENDS | {"the", "a", "an", "my", "that", "of", "is", "called", "or", "then", "it"}
+_SOLID = frozenset(("datetime", "duration", "size", "path", "extension", "keys"))
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One candidate for each slot (``ABSENT`` for a slot left out)."""
+
+    values: Mapping[str, Candidate]
+    score: float
+    leftover: tuple[str, ...]
+    """Words that nothing accounts for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A request read for one recipe."""
+
+    request: str
+    tokens: tuple[Word, ...]
+    spans: tuple[Span, ...]
+    evidence: Evidence
+    verb: Word | None
+    """The first word that is no courtesy: mostly the verb, so it explains itself."""
+
+
+def read(request: str, recipe: Recipe, *, now: datetime, folder: Path) -> Reading:
+    found = spans(request, now=now, folder=folder)
+    tokens = tuple(words(request))
+    verb = next((w for w in tokens if w.is_word and w.lower not in FUNCTION_WORDS), None)
+    if verb and any(s.start <= verb.start < s.end for s in found):
+        verb = None
+    return Reading(request, tokens, found, evidence(recipe), verb)
+
+
+def assignments(reading: Reading, recipe: Recipe) -> list[Assignment]:
+    """Every way worth weighing, best first; the same arguments only once."""
+    slots = [s for s in recipe.slots if s.type != "json"]
+    # typed slots first: what they take is then closed to free text
+    slots.sort(key=lambda s: s.type in FREE)
+    partial: list[dict[str, Candidate]] = [{}]
+    for slot in slots:
+        options = _options(slot, reading)
+        grown = [
+            {**values, slot.name: option}
+            for values in partial
+            for option in options
+            if not any(option.overlaps(v) for v in values.values())
+        ]
+        if not grown:  # every option is taken: the slot stays open
+            grown = [{**values, slot.name: ABSENT} for values in partial]
+        if len(grown) > BEAM:
+            grown.sort(key=lambda v: -_score(v, reading, recipe, final=False)[0])
+            grown = grown[:BEAM]
+        partial = grown
+    scored: dict[str, Assignment] = {}
+    for values in partial:
+        score, leftover = _score(values, reading, recipe, final=True)
+        key = repr(sorted((n, c.value) for n, c in values.items() if c is not ABSENT))
+        if key not in scored or score > scored[key].score:
+            scored[key] = Assignment(values, score, leftover)
+    return sorted(scored.values(), key=lambda a: -a.score)
+
+
+def _options(slot: Slot, reading: Reading) -> list[Candidate]:
+    known = typed(slot, reading.spans, reading.request)
+    options = list(known)
+    if slot.type in FREE or (
+        slot.type in ("path", "new_path", "keys") and not _enough(slot, known)
+    ):
+        learned = reading.evidence
+        options += texts(
+            reading.request,
+            reading.tokens,
+            reading.spans,
+            learned.before(slot.name),
+            learned.after(slot.name),
+        )
+        if slot.type not in FREE or slot.type == "name":
+            options = [o for o in options if o in known or len(str(o.value).split()) <= 2]
+        options.sort(key=lambda o: -_local(slot, o, reading))
+        options = options[:PER_SLOT]
+    elif slot.type == "choice" and not known and slot.required and slot.default is None:
+        options = [Candidate(c, c) for c in slot.choices]
+    elif slot.type == "boolean":
+        options = _booleans(slot, reading)
+    if not slot.required or slot.default is not None or not options:
+        options.append(ABSENT)
+    return options
+
+
+def _enough(slot: Slot, known: Sequence[Candidate]) -> bool:
+    return len(known) > (1 if slot.type == "new_path" else 0)
+
+
+def _booleans(slot: Slot, reading: Reading) -> list[Candidate]:
+    """True where the request says one of the words that only examples with True have."""
+    by = reading.evidence.values.get(slot.name, {})
+    yes, no = by.get("True", frozenset()), by.get("False", frozenset())
+    names = {w.lower for w in words(slot.name.replace("_", " "))} - FUNCTION_WORDS
+    shown = (yes - no - FUNCTION_WORDS) | names
+    for word in reading.tokens:
+        if word.lower in shown:
+            return [Candidate(True, True, ((word.start, word.end),))]
+    if slot.required and slot.default is None:
+        return [Candidate(False, False), Candidate(True, True)]
+    return []
+
+
+def _local(slot: Slot, option: Candidate, reading: Reading) -> float:
+    """How well a candidate stands on its own, before the other slots are known."""
+    return _place(slot, option, reading, {}) + _edges(option, reading)
+
+
+def _score(
+    values: Mapping[str, Candidate], reading: Reading, recipe: Recipe, *, final: bool
+) -> tuple[float, tuple[str, ...]]:
+    total = 0.0
+    filled = {n: c for n, c in values.items() if c is not ABSENT}
+    places = {n: c.ranges for n, c in filled.items() if c.ranges}
+    for slot in recipe.slots:
+        option = filled.get(slot.name)
+        if option is None:
+            continue
+        others = {n: r for n, r in places.items() if n != slot.name}
+        total += _place(slot, option, reading, others)
+        total -= 0.0 if option.exact else INEXACT
+        if slot.type in FREE:
+            total += _edges(option, reading)
+        if slot.type == "choice" and not option.ranges:
+            total += _association(slot, option, reading) - UNNAMED_CHOICE
+    if not final:
+        return total, ()
+    taken = [r for ranges in places.values() for r in ranges]
+    leftover = tuple(w.text for w in reading.tokens if _unexplained(w, taken, reading))
+    total -= UNEXPLAINED * len(leftover)
+    total -= SWALLOWED * sum(
+        slot.type in _SOLID
+        and slot.name not in filled
+        and any(_takes(slot, span) and not span.quoted for span in reading.spans)
+        for slot in recipe.slots
+    )
+    for span in reading.spans:
+        if (span.quoted or span.type in _SOLID) and not any(
+            span.start < b and span.end > a for a, b in taken
+        ):
+            total -= UNUSED_SPAN
+    return total, leftover
+
+
+def _unexplained(word: Word, taken: Sequence[tuple[int, int]], reading: Reading) -> bool:
+    if not word.is_word or any(word.start < b and word.end > a for a, b in taken):
+        return False
+    lower = word.lower
+    known = reading.evidence.command
+    if word is reading.verb:
+        return False
+    return not (lower in FUNCTION_WORDS or lower in known or _stem(lower) in known)
+
+
+def _takes(slot: Slot, span: Span) -> bool:
+    return span.type == slot.type
+
+
+def _stem(word: str) -> str:
+    return word[:-1] if word.endswith("s") and len(word) > 3 else word + "s"
+
+
+def _place(
+    slot: Slot,
+    option: Candidate,
+    reading: Reading,
+    others: Mapping[str, Sequence[tuple[int, int]]],
+) -> float:
+    """How much the words around a candidate look like those around the slot in the examples."""
+    if not option.ranges:
+        return 0.0
+    learned = reading.evidence
+    before, after = contexts(reading.tokens, slot.name, option.ranges, others)
+    left, right = learned.left.get(slot.name, ()), learned.right.get(slot.name, ())
+    score = 0.0
+    if before in left:
+        score += BOTH_BEFORE
+    elif before and before[-1] in learned.before(slot.name):
+        score += ONE_BEFORE
+    elif (
+        before
+        and slot.type in FREE
+        and (
+            before[-1] in CUES
+            or before[-1] == ":"
+            or (reading.verb is not None and before[-1] == reading.verb.lower)
+        )
+    ):
+        score += CUE_BEFORE
+    elif slot.type in FREE and not (before and before[-1].startswith("<")):
+        score += NONE_BEFORE
+    if after in right:
+        score += BOTH_AFTER
+    elif after and after[0] in learned.after(slot.name):
+        score += ONE_AFTER
+    if option.quoted and slot.type in FREE:
+        score += QUOTED
+    if slot.type == "name" and any(
+        s.type == "name" and option.ranges == ((s.start, s.end),) for s in reading.spans
+    ):
+        score += TYPED_NAME
+    if option.start == (reading.tokens[0].start if reading.tokens else 0) and not option.quoted:
+        score -= WHOLE_SENTENCE if slot.type in FREE else 0.0
+    if len(option.ranges) > 1 and not option.quoted:
+        score -= HOLE
+    return score
+
+
+def _edges(option: Candidate, reading: Reading) -> float:
+    if option.quoted or not option.ranges:
+        return 0.0
+    inside = [
+        w for w in reading.tokens
+        if w.is_word and any(w.start < b and w.end > a for a, b in option.ranges)
+    ]  # fmt: skip
+    if not inside:
+        return -BAD_EDGE
+    score = 0.0
+    first, last = inside[0].lower, inside[-1].lower
+    if first in _HEAD_FAULTS:
+        score -= BAD_EDGE * (0.4 if first in ("a", "an", "the") else 1.0)
+    if last in _TAIL_FAULTS and len(inside) > 1:
+        score -= BAD_EDGE
+    commands = reading.evidence.command - FUNCTION_WORDS
+    return score - COMMAND_INSIDE * sum(w.lower in commands for w in inside)
+
+
+def _association(slot: Slot, option: Candidate, reading: Reading) -> float:
+    """For a choice that the request does not name: words that go with it in the examples."""
+    by = reading.evidence.values.get(slot.name, {})
+    own = by.get(str(option.value), frozenset())
+    rest = frozenset().union(*(ws for v, ws in by.items() if v != str(option.value)))
+    telling = own - rest
+    return CHOICE_WORD * sum(
+        w.lower in telling or _stem(w.lower) in telling for w in reading.tokens
+    )

@@ -1,0 +1,268 @@
+"""Fills a recipe's slots from a request: grounded candidates first, the SLM where they differ.
+
+Where the words leave one way to fill the slots, that way is taken and no model is asked. Where
+several remain, the SLM compares them as complete calls, behind examples of the recipe itself
+(the same head in every call, so its KV cache is reused). Slots of other JSON types are generated
+under their schema. Values that stand nowhere in the request become problems, not arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from models.base import Choice, Generation, Generator, Message, Usage
+from runtime.roles.assigning import Assignment, Reading, assignments, read
+from runtime.roles.candidates import ABSENT
+from runtime.roles.evidence import align
+from runtime.roles.grounding import Span
+from runtime.tools.recipe import Recipe, Slot
+
+SHOTS = 4
+"""Examples in front of each request (more cost prefill, and changed little)."""
+MOST_OPTIONS = 5
+"""Ways to fill the slots that the SLM compares."""
+WITHIN = 2.5
+"""Nats behind the best way at which another is still worth comparing."""
+SLM_WEIGHT = 1.0
+"""Weight of the SLM's log probability of a way, beside the words' own score."""
+LEFTOVER_FACTOR = 0.8
+"""Confidence left for each word of the request that nothing accounts for."""
+INEXACT_FACTOR = 0.95
+UNNAMED_FACTOR = 0.9
+"""The same for a moment that a convention completed, and a choice the request does not name."""
+JSON_TOKENS = 384
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A recipe's arguments. ``leftover``: what the request says and no slot took."""
+
+    arguments: Mapping[str, Any]
+    confidence: float
+    generation: Generation | None
+    leftover: tuple[Span, ...]
+    problems: tuple[str, ...]
+    choice: Choice | None = None
+    """The SLM's comparison, where it was asked for one."""
+    messages: tuple[Message, ...] = ()
+    """What the SLM read."""
+    score: float = 0.0
+    """How well the words alone explain this filling, in nats (see ``assigning``)."""
+
+    @property
+    def usage(self) -> Usage | None:
+        if self.generation is not None:
+            return self.generation.usage
+        return self.choice.usage if self.choice is not None else None
+
+
+async def fill(
+    generator: Generator,
+    request: str,
+    recipe: Recipe,
+    *,
+    now: datetime,
+    folder: Path,
+) -> Filled:
+    """The recipe's arguments for ``request``. Raises SchemaRefused, ContextOverflow."""
+    reading = read(request, recipe, now=now, folder=folder)
+    ways = assignments(reading, recipe)
+    best = ways[0]
+    near = [w for w in ways if w.score >= best.score - WITHIN][:MOST_OPTIONS]
+    choice: Choice | None = None
+    messages = prompt(recipe, request)
+    probability = 1.0
+    if len(near) > 1:
+        options = [json.dumps(_shown(recipe, w), ensure_ascii=False) for w in near]
+        if len(set(options)) == len(options):
+            choice = await generator.choose(messages, options)
+        best, probability = _decide(near, choice)
+    filled = _filled(recipe, reading, best, probability)
+    arguments, problems = dict(filled.arguments), list(filled.problems)
+    confidence, generation = filled.confidence, None
+    loose = [s for s in recipe.slots if s.type == "json"]
+    if loose:
+        generation = await _generate(generator, messages, loose, arguments, recipe)
+        confidence *= generation.confidence
+        problems += _take_json(generation.text, loose, arguments, request)
+    return Filled(
+        arguments,
+        confidence,
+        generation,
+        filled.leftover,
+        tuple(problems),
+        choice,
+        messages if choice or generation else (),
+        best.score,
+    )
+
+
+def first_guess(request: str, recipe: Recipe, *, now: datetime, folder: Path) -> Filled:
+    """What ``fill`` would say from the words alone, asking no model."""
+    reading = read(request, recipe, now=now, folder=folder)
+    ways = assignments(reading, recipe)
+    return _filled(recipe, reading, ways[0], 1.0)
+
+
+def prompt(recipe: Recipe, request: str) -> tuple[Message, ...]:
+    """Instructions, the recipe's own examples, then the request: all but the last are fixed."""
+    slots = "; ".join(
+        f"{s.name}: {s.does}" + (f" (one of {', '.join(s.choices)})" if s.choices else "")
+        for s in recipe.slots
+    )
+    system = (
+        f"Fill in the arguments of {recipe.id}. {recipe.does} Arguments: {slots}. "
+        "Copy words from the request. Leave out what it does not say. Answer in JSON."
+    )
+    messages: list[Message] = [{"role": "system", "content": system}]
+    for example in recipe.examples[:SHOTS]:
+        places = align(recipe, example.text, example.arguments)
+        shown = {
+            s.name: _words_of(s, example.arguments[s.name], example.text, places)
+            for s in recipe.slots
+            if s.name in example.arguments
+        }
+        messages.append({"role": "user", "content": example.text})
+        messages.append({"role": "assistant", "content": json.dumps(shown, ensure_ascii=False)})
+    return (*messages, {"role": "user", "content": request})
+
+
+def _words_of(slot: Slot, value: Any, text: str, places: Mapping[str, Any]) -> Any:
+    """An example's argument as its text says it: the SLM copies, and code converts."""
+    if slot.type in ("choice", "boolean", "text", "json") or slot.name not in places:
+        return value
+    return text[places[slot.name].ranges[0][0] : places[slot.name].ranges[-1][1]].strip("\"'")
+
+
+def _shown(recipe: Recipe, way: Assignment) -> dict[str, Any]:
+    return {
+        s.name: way.values[s.name].shown
+        for s in recipe.slots
+        if s.name in way.values and way.values[s.name] is not ABSENT
+    }
+
+
+def _decide(near: Sequence[Assignment], choice: Choice | None) -> tuple[Assignment, float]:
+    """The best way by words and SLM together, and its share of the probability."""
+    scores = [way.score for way in near]
+    if choice is not None:
+        scores = [
+            s + SLM_WEIGHT * math.log(max(p, 1e-9))
+            for s, p in zip(scores, choice.probabilities, strict=True)
+        ]
+    top = max(scores)
+    weights = [math.exp(s - top) for s in scores]
+    index = scores.index(top)
+    return near[index], weights[index] / sum(weights)
+
+
+def _filled(recipe: Recipe, reading: Reading, way: Assignment, probability: float) -> Filled:
+    arguments: dict[str, Any] = {}
+    problems: list[str] = []
+    confidence = probability * LEFTOVER_FACTOR ** len(way.leftover)
+    for slot in recipe.slots:
+        if slot.type == "json":
+            continue
+        option = way.values.get(slot.name, ABSENT)
+        if option is not ABSENT:
+            arguments[slot.name] = option.value
+            confidence *= 1.0 if option.exact else INEXACT_FACTOR
+            confidence *= UNNAMED_FACTOR if slot.type == "choice" and not option.ranges else 1.0
+        elif slot.default is not None:
+            arguments[slot.name] = slot.default
+        elif slot.required:
+            problems.append(f"The request does not say the {slot.name.replace('_', ' ')}.")
+    taken = [r for c in way.values.values() for r in c.ranges]
+    leftover = _leftover(reading, way, taken)
+    return Filled(arguments, confidence, None, leftover, tuple(problems), score=way.score)
+
+
+def _leftover(
+    reading: Reading, way: Assignment, taken: Sequence[tuple[int, int]]
+) -> tuple[Span, ...]:
+    """Typed spans that no slot took, then unexplained words."""
+
+    def free(start: int, end: int) -> bool:
+        return not any(start < b and end > a for a, b in taken)
+
+    spans = [s for s in reading.spans if free(s.start, s.end)]
+    for word in reading.tokens:
+        if word.text in way.leftover and free(word.start, word.end):
+            inside = any(s.start <= word.start < s.end for s in spans)
+            if not inside:
+                spans.append(Span("text", word.text, word.text, word.start, word.end))
+    return tuple(spans)
+
+
+async def _generate(
+    generator: Generator,
+    messages: Sequence[Message],
+    loose: Sequence[Slot],
+    arguments: Mapping[str, Any],
+    recipe: Recipe,
+) -> Generation:
+    """The slots that only a schema describes, beside those already known."""
+    properties: dict[str, Any] = {}
+    for slot in recipe.slots:
+        if slot in loose:
+            properties[slot.name] = dict(slot.schema) if slot.schema is not None else {}
+        elif slot.name in arguments:
+            properties[slot.name] = {"const": arguments[slot.name]}
+    required = [n for n in properties if n in arguments]
+    required += [s.name for s in loose if s.required]
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+    return await generator.generate(messages, schema=schema, max_tokens=JSON_TOKENS)
+
+
+def _take_json(
+    text: str, loose: Sequence[Slot], arguments: dict[str, Any], request: str
+) -> list[str]:
+    """Add generated slots to ``arguments``; what is wrong with them."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return ["The arguments were cut off."]
+    problems = []
+    lower = request.lower()
+    for slot in loose:
+        if slot.name not in body:
+            continue
+        arguments[slot.name] = body[slot.name]
+        allowed = set(map(str, _enums(slot.schema)))
+        invented = [
+            leaf for leaf in _leaves(body[slot.name])
+            if leaf and leaf not in allowed and leaf.lower() not in lower
+        ]  # fmt: skip
+        problems += [f"{slot.name}: {leaf!r} is not in the request." for leaf in invented[:3]]
+    return problems
+
+
+def _leaves(value: Any) -> list[str]:
+    """Every string in a JSON value, keys left out."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [leaf for v in value.values() for leaf in _leaves(v)]
+    if isinstance(value, list):
+        return [leaf for v in value for leaf in _leaves(v)]
+    return []
+
+
+def _enums(schema: Any) -> list[Any]:
+    if isinstance(schema, Mapping):
+        own = list(schema.get("enum", ())) + ([schema["const"]] if "const" in schema else [])
+        return own + [e for v in schema.values() for e in _enums(v)]
+    if isinstance(schema, list):
+        return [e for v in schema for e in _enums(v)]
+    return []
