@@ -26,13 +26,15 @@ class Options:
     """A program whose options decide.
 
     ``short``: option letters and what they do; ``long``: the same for long names, which GNU
-    programs accept abbreviated; ``takes``: letters whose argument may be glued to them.
+    programs accept abbreviated; ``takes``: letters that take a value, glued to them or as the next word;
+    ``glued``: letters whose value can only be glued.
     """
 
     base: Finding
     short: Mapping[str, Finding] = field(default_factory=dict)
     long: Mapping[str, Finding] = field(default_factory=dict)
     takes: str = ""
+    glued: str = ""
     operands: int | None = None
     """Most operands that ``base`` holds for; one more is an output file."""
 
@@ -43,8 +45,11 @@ class Options:
             worst = worst_of([worst, ("write", "writes a second file")])
         operands = 0
         only_operands = False
+        taken = False
         for word in words:
-            if only_operands or word.text == "-" or not word.text.startswith("-"):
+            if taken:  # the value of the option before it, even where it is "--"
+                taken = False
+            elif only_operands or word.text == "-" or not word.text.startswith("-"):
                 if not word.exact and not only_operands:
                     findings.append((worst[0], f"{worst[1]} (an argument is only known later)"))
                 operands += 1
@@ -56,16 +61,20 @@ class Options:
                 name = word.text[2:].split("=")[0]
                 findings += [f for option, f in self.long.items() if option.startswith(name)]
             else:
-                findings += self._short(word.text[1:])
+                found, taken = self._short(word.text[1:])
+                findings += found
         if self.operands is not None and operands > self.operands:
             findings.append(("write", "writes a second file"))
         return worst_of(findings)
 
-    def _short(self, letters: str) -> list[Finding]:
+    def _short(self, letters: str) -> tuple[list[Finding], bool]:
+        """What a cluster of option letters does, and whether the next word is its value."""
         found = []
-        for letter in letters:
+        for i, letter in enumerate(letters):
             if letter in self.short:
                 found.append(self.short[letter])
             if letter in self.takes:
+                return found, i == len(letters) - 1
+            if letter in self.glued:
                 break
-        return found
+        return found, False

@@ -222,7 +222,7 @@ RULES: dict[str, Callable[[Sequence[Word]], Finding]] = {
     ),
     "uniq": Options(LOOKS, operands=1, takes="fsw"),
     "xxd": Options(LOOKS, operands=1),
-    "date": Options(LOOKS, short={"s": _SET}, long={"set": _SET}, takes="dfrI"),
+    "date": Options(LOOKS, short={"s": _SET}, long={"set": _SET}, takes="dfr", glued="I"),
     "hostname": _hostname,
     "file": Options(
         LOOKS, short={"C": ("write", "writes a magic file")}, long={"compile": ("write", "writes")}

@@ -36,15 +36,13 @@ class ShellTool:
 
     name = "shell"
 
-    def __init__(
-        self, policy: Policy | None = None, *, own: Iterable[Path] = (), home: Path | None = None
-    ) -> None:
+    def __init__(self, policy: Policy | None = None, *, own: Iterable[Path] = ()) -> None:
         policy = policy or Policy()
         self._own = tuple(own)
         self._by_id = {r.id: r for r in shell_recipes.load()}
         self._sandbox = Sandbox(
             Limits(policy.command_timeout_s, policy.command_memory_mb),
-            hidden=secret_places(home or Path.home(), self._own),
+            hidden=secret_places(Path.home(), self._own),
         )
 
     @property
