@@ -183,8 +183,8 @@ class AidecampApp(App[None]):
     def on_decision_table_opened(self, message: DecisionTable.Opened) -> None:
         self.push_screen(DecisionScreen(self._client, message.decision_id))
 
-    def on_decision_table_followed(self) -> None:
-        self.main.draw()
+    def on_decision_table_moved(self) -> None:
+        self.main.draw_state()
 
     def on_filter_bar_changed(self, message: FilterBar.Changed) -> None:
         self.board.search(message.filter)

@@ -14,7 +14,7 @@ from tui import figures, look
 from tui.figures import plain
 
 Part = Content | tuple[str, str] | str
-QUIET = "$text-muted"
+QUIET = "$quiet"
 BAR = 24
 
 
@@ -152,7 +152,7 @@ def shown_message(message: Mapping[str, str]) -> Content:
 
 
 PHASES = (
-    ("queue", "queue_ms", "$text-muted"),
+    ("queue", "queue_ms", "$quiet"),
     ("prefill", "prefill_ms", "$primary"),
     ("decode", "decode_ms", "$success"),
     ("mask", "mask_ms", "$secondary"),
@@ -198,8 +198,8 @@ def _time_line(call: Call) -> Iterable[Part]:
     for name, field, style in PHASES:
         if value := getattr(call, field):
             yield ("■ ", style)
-            yield (f"{name} {figures.duration(value)}  ", QUIET)
-    yield "\n"
+            yield (f"{name} {value:.0f}  ", QUIET)
+    yield ("ms\n", QUIET)
 
 
 def deeds(story: Story) -> Content:

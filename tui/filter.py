@@ -44,8 +44,8 @@ class Filter:
             negated = word.startswith("-") and len(word) > 1
             part = word[1:] if negated else word
             test = _latency(part) or _field(part)
-            if test is None and ":" in part and part.split(":")[0].isalpha():
-                name = part.split(":")[0]
+            name, colon, value = part.partition(":")
+            if test is None and colon and name.isalpha() and not value.startswith("//"):
                 problem = f"no field {name!r}; there are {', '.join(FIELDS)}"
                 continue
             test = test or _words(part)

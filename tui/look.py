@@ -27,7 +27,7 @@ STYLES = {
     "bad": "$error",
     "busy": "$primary",
     "ask": "bold $accent",
-    "quiet": "$text-muted",
+    "quiet": "$quiet",
 }
 """Textual style of each tone."""
 

@@ -20,6 +20,8 @@ DARK = Theme(
     variables={
         "footer-key-foreground": "#7dcfff",
         "input-selection-background": "#7aa2f7 35%",
+        "quiet": "#8089b3",
+        "cursor": "#2b3358",
         "border": "#3b4163",
         "border-blurred": "#2a2e45",
     },
@@ -41,6 +43,8 @@ LIGHT = Theme(
     variables={
         "footer-key-foreground": "#0f6f8f",
         "input-selection-background": "#2e5fc1 25%",
+        "quiet": "#666a7a",
+        "cursor": "#d3dcf3",
         "border": "#b9b4a5",
         "border-blurred": "#d3cfc2",
     },

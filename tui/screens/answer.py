@@ -39,10 +39,10 @@ class AnswerScreen(ModalScreen[Verdict | None]):
             dialog.border_subtitle = "esc: decide later"
             yield Static(
                 Content.assemble(
-                    ("for the task  ", "$text-muted"),
+                    ("for the task  ", "$quiet"),
                     plain(one.task),
                     "\n",
-                    ("asked because ", "$text-muted"),
+                    ("asked because ", "$quiet"),
                     plain(one.reason),
                 )
             )
@@ -68,13 +68,13 @@ def _shown(one: Waiting) -> Content:
         return shown_action(one.action)
     send = one.send or {}
     parts: list[Content | tuple[str, str] | str] = [
-        ("to     ", "$text-muted"),
+        ("to     ", "$quiet"),
         plain(str(send.get("to"))),
         "\n",
-        ("model  ", "$text-muted"),
+        ("model  ", "$quiet"),
         plain(str(send.get("model"))),
         "\n",
-        ("about  ", "$text-muted"),
+        ("about  ", "$quiet"),
         f"{send.get('tokens_in_estimated', '?')} tokens, estimated",
     ]
     if (usd := send.get("usd_at_most_estimated")) is not None:

@@ -67,7 +67,7 @@ class DecisionScreen(Screen[None]):
         try:
             story = await self._client.decision(self.decision_id)
         except AidecampError as error:
-            words = Content.assemble((error.message, "$error"), "\n", (error.hint, "$text-muted"))
+            words = Content.assemble((error.message, "$error"), "\n", (error.hint, "$quiet"))
             self.query_one("#headline", Static).update(words)
             return
         self.story = story
@@ -82,7 +82,7 @@ class DecisionScreen(Screen[None]):
             "answer": explain.answer(story),
         }
         for id_, content in shown.items():
-            self.query_one(f"#{id_}", Static).update(content)
+            self.query_one(f"#{id_}", Static).update(content.rstrip())
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

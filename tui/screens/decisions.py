@@ -57,25 +57,27 @@ class DecisionsScreen(Screen[None]):
         """Everything that depends on the board."""
         if not self.is_mounted:
             return
-        board, table = self.board, self.query_one(DecisionTable)
-        if self.lost:
-            state, hint = ("✗ no daemon", "bold $error"), "reconnecting"
-        elif not self.loaded:
-            state, hint = ("○ connecting", "$text-muted"), ""
-        elif table.following:
-            state, hint = ("● live", "bold $success"), "following"
-        else:
-            below = len(board.visible) - 1 - table.cursor_row
-            state, hint = (
-                ("‖ paused", "bold $accent"),
-                f"{below:,} below" if below else "at the end",
-            )
-        self.query_one(TotalsBar).show(board.totals, state, hint)
+        self.draw_state()
         self.query_one("#notice", Notice).say(self._words())
         self.query_one("#lost", Banner).say(self._lost())
         self.query_one("#waits", Banner).say(self._waits())
         self.query_one(FilterBar).tell(self._kept())
-        table.show_changes()
+        self.query_one(DecisionTable).show_changes()
+
+    def draw_state(self) -> None:
+        """The strip at the top: figures, connection, and where the cursor stands."""
+        board, table = self.board, self.query_one(DecisionTable)
+        below = len(board.visible) - 1 - table.cursor_row
+        if self.lost:
+            state, hint = ("✗ no daemon", "bold $error"), "reconnecting"
+        elif not self.loaded:
+            state, hint = ("○ connecting", "$quiet"), ""
+        elif table.following:
+            state, hint = ("● live", "bold $success"), "following"
+        else:
+            state = ("‖ paused", "bold $accent")
+            hint = f"{below:,} below" if below else "at the newest"
+        self.query_one(TotalsBar).show(board.totals, state, hint)
 
     def _words(self) -> Content | None:
         board = self.board

@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -51,11 +51,8 @@ class DecisionTable(ScrollView, can_focus=True):
 
         decision_id: str
 
-    @dataclass
-    class Followed(Message):
-        """Following was switched on or off."""
-
-        following: bool
+    class Moved(Message):
+        """The cursor stands on another row, or following was switched on or off."""
 
     def __init__(self, board: Board, **kwargs: str) -> None:
         super().__init__(id=kwargs.get("id"))
@@ -72,9 +69,14 @@ class DecisionTable(ScrollView, can_focus=True):
     def show_changes(self) -> None:
         """The board has changed: measure and draw again, once."""
         self.virtual_size = Size(self.size.width, len(self._board.visible) + 1)
-        if self.following:
-            self._to(len(self._board.visible) - 1, keep_following=True)
+        self._settle()
+        # What can be scrolled to is known only after the layout that the new size asks for.
+        self.call_after_refresh(self._settle)
         self.refresh()
+
+    def _settle(self) -> None:
+        if self.following:
+            self._reveal(len(self._board.visible) - 1)
 
     def on_resize(self) -> None:
         self.show_changes()
@@ -110,7 +112,7 @@ class DecisionTable(ScrollView, can_focus=True):
             self.show_changes()
         elif self._board.visible:
             self._cursor = self._board.visible[self.cursor_row].id
-        self.post_message(self.Followed(following))
+        self.post_message(self.Moved())
 
     def on_click(self, event: events.Click) -> None:
         row = int(self.scroll_y) + event.y - 1
@@ -121,17 +123,15 @@ class DecisionTable(ScrollView, can_focus=True):
         if again or event.chain > 1:
             self.action_open()
 
-    def _to(self, row: int, *, keep_following: bool = False) -> None:
+    def _to(self, row: int) -> None:
         rows = self._board.visible
         if not rows:
             return
         row = max(0, min(row, len(rows) - 1))
-        if not keep_following:
-            self._cursor = rows[row].id
-            if self.following:
-                self.following = False
-            self._cursor = rows[row].id
+        self.following = False
+        self._cursor = rows[row].id
         self._reveal(row)
+        self.post_message(self.Moved())
         self.refresh()
 
     def _reveal(self, row: int) -> None:
@@ -152,9 +152,6 @@ class DecisionTable(ScrollView, can_focus=True):
         if not 0 <= index < len(rows):
             return Strip.blank(width, self._style("plain"))
         return self._line(index, shown, width)
-
-    def refresh_line(self, index: int) -> None:
-        self.refresh(Region(0, index - self.scroll_offset.y + 1, self.size.width, 1))
 
     def _head(self, shown: tuple[Column, ...], width: int) -> Strip:
         style = self._style("head")

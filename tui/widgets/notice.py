@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 MARK = "◆"
 
-LOADING = Content.assemble(("reading the ledger …", "$text-muted"))
+LOADING = Content.assemble(("reading the ledger …", "$quiet"))
 
 
 def empty() -> Content:
@@ -26,19 +26,19 @@ def empty() -> Content:
 
 def nothing_matches(text: str, total: int) -> Content:
     return Content.assemble(
-        ("Nothing matches ", "$text-muted"),
+        ("Nothing matches ", "$quiet"),
         (text, "bold"),
         ("\n\n", ""),
-        (f"{total:,} decisions are hidden. ", "$text-muted"),
+        (f"{total:,} decisions are hidden. ", "$quiet"),
         ("esc", "bold $accent"),
-        (" in the filter line shows them again.", "$text-muted"),
+        (" in the filter line shows them again.", "$quiet"),
     )
 
 
 def too_small(width: int, height: int) -> Content:
     return Content.assemble(
         (f"{width}×{height} is too small.\n", "bold $warning"),
-        ("Make the terminal at least 60×12.", "$text-muted"),
+        ("Make the terminal at least 60×12.", "$quiet"),
     )
 
 

@@ -19,7 +19,7 @@ class TotalsBar(Widget):
     def __init__(self, **kwargs: str) -> None:
         super().__init__(id=kwargs.get("id"))
         self._totals = Totals()
-        self._state: tuple[str, str] = ("○ connecting", "$text-muted")
+        self._state: tuple[str, str] = ("○ connecting", "$quiet")
         self._hint = ""
 
     def show(self, totals: Totals, state: tuple[str, str], hint: str) -> None:
@@ -40,7 +40,7 @@ class TotalsBar(Widget):
         )
         bottom = Content.styled(
             ("served on this machine" if wide else "served here").ljust(top.cell_length),
-            "$text-muted",
+            "$quiet",
         )
         columns = [(top, bottom)]
         for value, style, name in self._figures(width):
@@ -48,12 +48,12 @@ class TotalsBar(Widget):
             columns.append(
                 (
                     Content.styled(value.rjust(cells), style),
-                    Content.styled(name.rjust(cells), "$text-muted"),
+                    Content.styled(name.rjust(cells), "$quiet"),
                 )
             )
         gap = Content("   " if wide else "  ")
         lines = [gap.join(column[line] for column in columns) for line in (0, 1)]
-        rights = [Content.styled(*self._state), Content.styled(self._hint, "$text-muted")]
+        rights = [Content.styled(*self._state), Content.styled(self._hint, "$quiet")]
         return Content("\n").join(
             _ends(line, right, width) for line, right in zip(lines, rights, strict=True)
         )
