@@ -137,7 +137,7 @@ def build(recipe: ShellRecipe, arguments: Mapping[str, Any], folder: Path) -> st
     both = re.compile(f"{SEGMENT.pattern}|{PLACEHOLDER.pattern}")
     line = both.sub(
         lambda m: segment(m) if m.group(0).startswith("[") else fill_bare(m, fill),
-        recipe.template(arguments),
+        recipe.template(resolved),
     )
     return _squeeze(line)
 

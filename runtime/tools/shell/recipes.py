@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from runtime.core import Risk
@@ -33,11 +34,22 @@ SEGMENT = re.compile(r"\[([^\[\]]*\{[a-z_]+(?::[a-z]+)?\}[^\[\]]*)\]")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Another template, for when a slot's value ends in ``suffix``."""
+    """Another template, for when a slot's path ends in ``suffix``; or, with ``new_folder``, when
+    it names a folder still to be made: nothing is there, and a file with an extension is to go
+    to a name without one."""
 
     slot: str
-    suffix: str
     command: str
+    suffix: str = ""
+    new_folder: bool = False
+
+    def fits(self, where: Mapping[str, Path]) -> bool:
+        """Whether it is the one for these paths."""
+        path = where[self.slot]
+        if not self.new_folder:
+            return path.name.lower().endswith(self.suffix)
+        source = where["source"]
+        return not path.exists() and not path.suffix and source.is_file() and bool(source.suffix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +106,9 @@ class ShellRecipe(Recipe):
                 return slot
         raise KeyError(name)
 
-    def template(self, arguments: Mapping[str, Any]) -> str:
-        """The template that these arguments call for."""
-        for variant in self.variants:
-            if str(arguments.get(variant.slot, "")).lower().endswith(variant.suffix):
-                return variant.command
-        return self.command
+    def template(self, where: Mapping[str, Path]) -> str:
+        """The template that these paths call for."""
+        return next((v.command for v in self.variants if v.fits(where)), self.command)
 
 
 @cache

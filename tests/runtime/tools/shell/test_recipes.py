@@ -30,6 +30,8 @@ def _furnish(folder: Path, recipe: ShellRecipe, arguments: Mapping[str, Any]) ->
     for slot in recipe.slots:
         value = str(arguments.get(slot.name, ""))
         path = folder / value
+        if recipe.want.get(slot.name) == "in_folder":
+            path.parent.mkdir(parents=True, exist_ok=True)
         if slot.type != "path" or not value or value[0] in "/~" or path.exists():
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
