@@ -46,6 +46,8 @@ CHOICE_WORD = 0.6
 INEXACT = 0.1
 TYPED_NAME = 1.2
 """Won by a name that its capital letter or its kind ("my boss") shows to be one."""
+UNTYPED_NAME = 0.6
+"""Lost by one that nothing shows to be a name."""
 SWALLOWED = 1.2
 """Lost where free text takes in a typed value while the slot of that type stays empty."""
 WHOLE_SENTENCE = 0.8
@@ -83,6 +85,13 @@ class Reading:
     evidence: Evidence
     verb: Word | None
     """The first word that is no courtesy: mostly the verb, so it explains itself."""
+
+    @property
+    def verb_known(self) -> bool:
+        if self.verb is None:
+            return True
+        known = self.evidence.command
+        return self.verb.lower in known or _stem(self.verb.lower) in known
 
 
 def read(request: str, recipe: Recipe, *, now: datetime, folder: Path) -> Reading:
@@ -262,10 +271,11 @@ def _place(
         score += ONE_AFTER
     if option.quoted and slot.type in FREE:
         score += QUOTED
-    if slot.type == "name" and any(
-        s.type == "name" and option.ranges == ((s.start, s.end),) for s in reading.spans
-    ):
-        score += TYPED_NAME
+    if slot.type == "name":
+        named = any(
+            s.type == "name" and option.ranges == ((s.start, s.end),) for s in reading.spans
+        )
+        score += TYPED_NAME if named or option.quoted else -UNTYPED_NAME
     if option.start == (reading.tokens[0].start if reading.tokens else 0) and not option.quoted:
         score -= WHOLE_SENTENCE if slot.type in FREE else 0.0
     if len(option.ranges) > 1 and not option.quoted:

@@ -29,8 +29,8 @@ MOST_OPTIONS = 5
 """Ways to fill the slots that the SLM compares."""
 WITHIN = 2.5
 """Nats behind the best way at which another is still worth comparing."""
-SLM_WEIGHT = 1.0
-"""Weight of the SLM's log probability of a way, beside the words' own score."""
+SLM_WEIGHT = 4.0
+"""Weight of the SLM's log probability of a way (mean of its tokens) beside the words' score."""
 LEFTOVER_FACTOR = 0.8
 """Confidence left for each word of the request that nothing accounts for."""
 INEXACT_FACTOR = 0.95
@@ -54,6 +54,8 @@ class Filled:
     """What the SLM read."""
     score: float = 0.0
     """How well the words alone explain this filling, in nats (see ``assigning``)."""
+    verb_known: bool = True
+    """Whether the request's verb stands in the recipe's examples or description."""
 
     @property
     def usage(self) -> Usage | None:
@@ -180,7 +182,15 @@ def _filled(recipe: Recipe, reading: Reading, way: Assignment, probability: floa
             problems.append(f"The request does not say the {slot.name.replace('_', ' ')}.")
     taken = [r for c in way.values.values() for r in c.ranges]
     leftover = _leftover(reading, way, taken)
-    return Filled(arguments, confidence, None, leftover, tuple(problems), score=way.score)
+    return Filled(
+        arguments,
+        confidence,
+        None,
+        leftover,
+        tuple(problems),
+        score=way.score,
+        verb_known=reading.verb_known,
+    )
 
 
 def _leftover(

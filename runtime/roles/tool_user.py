@@ -1,0 +1,207 @@
+"""The Tool User: one step becomes one filled recipe.
+
+The encoder ranks the recipes; the first few are filled from the words alone, and how well each
+explains the request joins its rank; the best one is then filled with the SLM where words leave
+a choice. A verifier that asks no model looks at the result. Every model call is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from models.base import Encoder, Generator
+from models.errors import UsageError
+from runtime.core import Call, Decision, Step, Task, new_id
+from runtime.roles.filling import Filled, fill, first_guess
+from runtime.roles.functions import from_functions, schema_of
+from runtime.roles.picking import Picker
+from runtime.tools.recipe import Picked, Proposal, Recipe
+
+__all__ = ["ToolUser", "from_functions"]
+
+CONSIDERED = 3
+"""Recipes that are tried on the words before one is chosen."""
+PROBLEM_COST = 2.5
+LEFTOVER_COST = 0.7
+"""Nats that a recipe loses for each slot it cannot fill, and each word it cannot explain."""
+EXPLAINED = 0.45
+"""Weight, beside the encoder's log share, of how well the words fit a recipe's slots."""
+FIT_GAIN = 0.35
+UNKNOWN_VERB = 1.0
+"""The same score's weight in the log odds that any recipe fits, and what those lose where the
+request's verb stands in none of the recipe's examples."""
+NO_FIT = 0.2
+"""Below this probability no offered recipe fits: a problem, so the step is escalated."""
+CLOSE_SECOND = 0.8
+"""Share of the best recipe's probability at which the second makes the pick a toss-up."""
+
+
+class ToolUser:
+    """Picks and fills recipes. ``cache``: a folder that keeps their embeddings, or None."""
+
+    def __init__(
+        self, generator: Generator, encoder: Encoder, *, cache: Path | None = None
+    ) -> None:
+        self.generator = generator
+        self.encoder = encoder
+        self.cache = cache
+        self._pickers: dict[tuple[object, ...], Picker] = {}
+
+    async def propose(
+        self, task: Task, step: Step, decision: Decision, recipes: Sequence[Recipe]
+    ) -> tuple[Proposal, list[Call]]:
+        """The best recipe for ``step``, filled and verified, and the model calls that made it.
+
+        Raises UsageError where there are no recipes to choose from.
+        """
+        if not recipes:
+            raise UsageError(
+                f"no tool can serve a step of kind {step.kind!r}: {step.text[:80]!r}",
+                hint="Offer function tools, or word it as something to do on this machine.",
+            )
+        now = datetime.fromisoformat(task.now) if task.now else datetime.now()
+        folder = Path(task.folder) if task.folder else Path.cwd()
+        begun = time.perf_counter()
+        picked = await asyncio.to_thread(self._pick, step.text, recipes)
+        ranked = [
+            (p, first_guess(step.text, p.recipe, now=now, folder=folder))
+            for p in picked[:CONSIDERED]
+        ]
+        best, probability, second = choose(ranked, picked)
+        calls = [self._pick_call(task, step, decision, best, probability, picked, _since(begun))]
+        filled = await fill(self.generator, step.text, best, now=now, folder=folder)
+        if filled.messages and filled.usage is not None:
+            calls.append(self._fill_call(task, step, decision, filled))
+        problems = [*filled.problems, *_schema_problems(best, filled)]
+        if probability < NO_FIT:
+            problems.append("No offered tool fits this request.")
+        elif second and second[1] > CLOSE_SECOND * probability:
+            problems.append(f"It could as well be {second[0].id}.")
+        confidence = min(1.0, probability * filled.confidence)
+        return Proposal(best, filled.arguments, confidence, tuple(problems)), calls
+
+    def _pick(self, text: str, recipes: Sequence[Recipe]) -> list[Picked]:
+        key = tuple((r.id, r.does, len(r.examples), len(r.slots)) for r in recipes)
+        if key not in self._pickers:
+            self._pickers[key] = Picker(self.encoder, recipes, self.cache)
+        return self._pickers[key].pick(text)
+
+    def _pick_call(
+        self,
+        task: Task,
+        step: Step,
+        decision: Decision,
+        best: Recipe,
+        probability: float,
+        picked: Sequence[Picked],
+        ms: float,
+    ) -> Call:
+        return Call(
+            id=new_id("call"),
+            task_id=task.id,
+            step_id=step.id,
+            decision_id=decision.id,
+            kind=step.kind,
+            role="tool_user",
+            model=self.encoder.model,
+            messages=({"role": "user", "content": step.text},),
+            parameters={"pick": {p.recipe.id: round(p.probability, 4) for p in picked}},
+            answer=best.id,
+            confidence=probability,
+            tokens_in=self.generator.count_tokens(step.text),
+            tokens_out=0,
+            prefill_ms=ms,
+        )
+
+    def _fill_call(self, task: Task, step: Step, decision: Decision, filled: Filled) -> Call:
+        usage = filled.usage
+        if usage is None:
+            raise ValueError("no model was asked")
+        choice = filled.choice
+        parameters: dict[str, object] = {}
+        if choice is not None:
+            parameters["options"] = list(choice.options)
+            parameters["probabilities"] = [round(p, 4) for p in choice.probabilities]
+        if filled.generation is not None:
+            answer, model = filled.generation.text, filled.generation.model
+        elif choice is not None:
+            answer, model = choice.option, choice.model
+        else:
+            raise ValueError("no model was asked")
+        return Call(
+            id=new_id("call"),
+            task_id=task.id,
+            step_id=step.id,
+            decision_id=decision.id,
+            kind=step.kind,
+            role="tool_user",
+            model=model,
+            messages=filled.messages,
+            parameters=parameters,
+            answer=answer,
+            confidence=filled.confidence,
+            tokens_in=usage.tokens_in,
+            tokens_out=usage.tokens_out,
+            tokens_cached=usage.tokens_cached,
+            queue_ms=usage.queue_ms,
+            prefill_ms=usage.prefill_ms,
+            decode_ms=usage.decode_ms,
+            mask_ms=usage.mask_ms,
+        )
+
+
+def choose(
+    ranked: Sequence[tuple[Picked, Filled]], picked: Sequence[Picked]
+) -> tuple[Recipe, float, tuple[Recipe, float] | None]:
+    """The recipe whose rank and explanation of the words are best together, its probability,
+    and the runner-up with its own."""
+    gains = [
+        EXPLAINED * f.score - PROBLEM_COST * len(f.problems) - LEFTOVER_COST * len(_unexplained(f))
+        for _, f in ranked
+    ]
+    mass = sum(p.probability for p in picked)
+    weights = [p.probability * math.exp(g) for (p, _), g in zip(ranked, gains, strict=True)]
+    rest = sum(p.probability for p in picked[len(ranked) :]) * math.exp(min(gains))
+    whole = sum(weights) + rest or 1e-12
+    order = sorted(range(len(ranked)), key=lambda i: -weights[i])
+    first, filled = order[0], ranked[order[0]][1]
+    odds = _logit(mass) + gains[first] + (FIT_GAIN - EXPLAINED) * filled.score
+    odds -= 0.0 if filled.verb_known else UNKNOWN_VERB
+    likely = 1 / (1 + math.exp(-odds))
+    shares = [w / whole * likely for w in weights]
+    second = (ranked[order[1]][0].recipe, shares[order[1]]) if len(order) > 1 else None
+    return ranked[first][0].recipe, shares[first], second
+
+
+def _unexplained(filled: Filled) -> list[object]:
+    return [s for s in filled.leftover if s.type not in ("name", "integer", "number")]
+
+
+def _logit(probability: float) -> float:
+    p = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))
+
+
+def _schema_problems(recipe: Recipe, filled: Filled) -> list[str]:
+    """What a function's own schema has against the arguments."""
+    if recipe.kind != "parse" or not any(s.schema is not None for s in recipe.slots):
+        return []
+    import jsonschema
+
+    try:
+        validator = jsonschema.Draft202012Validator(schema_of(recipe))
+        errors = sorted(validator.iter_errors(dict(filled.arguments)), key=str)
+    except jsonschema.exceptions.SchemaError as error:
+        return [f"The tool's schema is not valid: {error.message[:120]}"]
+    missing = [e for e in errors if e.validator == "required"]
+    named = [e for e in errors if e not in missing]
+    return [f"{'.'.join(map(str, e.path)) or recipe.id}: {e.message[:160]}" for e in named]
+
+
+def _since(begun: float) -> float:
+    return (time.perf_counter() - begun) * 1000
