@@ -11,6 +11,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.widgets import Input
 
 from models.errors import AidecampError
 from runtime.core import Event
@@ -121,6 +122,9 @@ class AidecampApp(App[None]):
             if self.screen.waiting.id not in open_:
                 self.screen.dismiss(None)
             return
+        if isinstance(self.focused, Input):
+            # Whoever types must not answer by it: the banner tells, and the dialog comes after.
+            return
         for one in self.board.waiting:
             if one.id not in self._asked:
                 self._asked.add(one.id)
@@ -191,10 +195,14 @@ class AidecampApp(App[None]):
         self.main.draw()
 
     def on_filter_bar_closed(self) -> None:
-        self.main.query_one(DecisionTable).focus()
+        self._back_to_table()
 
     def on_task_bar_closed(self) -> None:
+        self._back_to_table()
+
+    def _back_to_table(self) -> None:
         self.main.query_one(DecisionTable).focus()
+        self.call_after_refresh(self._ask_new)
 
     def on_task_bar_started(self, message: TaskBar.Started) -> None:
         self._command(

@@ -257,6 +257,21 @@ async def test_what_waits_opens_a_dialog_whose_first_choice_is_no(
         assert client.asked == [(verdict, "task_w", deed.id)]
 
 
+async def test_a_dialog_never_opens_under_the_fingers_of_someone_who_types() -> None:
+    client = FakeClient()
+    async with running(client) as (app, pilot):
+        await until(pilot, lambda: app.main.loaded)
+        await pilot.press("n", *"den")
+        wait_for(client)
+        await until(pilot, lambda: "waits for you" in screen_text(app))
+        await pilot.press("y")
+        assert app.screen is app.main and client.asked == []
+        assert app.main.query_one("#task-text", Input).value == "deny"
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, AnswerScreen))
+        assert client.asked == []
+
+
 async def test_a_dialog_put_off_can_be_opened_again_and_closes_when_it_is_settled() -> None:
     client = FakeClient()
     async with running(client) as (app, pilot):
