@@ -26,10 +26,8 @@ class Grammars:
     """Compiled grammars for one vocabulary. Belongs to one thread."""
 
     def __init__(self, context: LlamaContext) -> None:
-        from llguidance.llamacpp import lltokenizer_from_vocab
-
         self._ends = frozenset(context.end_tokens())
-        self.tokenizer = lltokenizer_from_vocab(context.vocab, eos_token=sorted(self._ends))
+        self._tokenizer = _tokenizer(context, sorted(self._ends))
         self._size = context.vocab_size
         self._compiled: OrderedDict[str, Any] = OrderedDict()
 
@@ -45,16 +43,36 @@ class Grammars:
     def _compile(self, source: str) -> Any:
         from llguidance import LLMatcher
 
-        failed, messages = LLMatcher.validate_grammar_with_warnings(source, self.tokenizer)
+        failed, messages = LLMatcher.validate_grammar_with_warnings(source, self._tokenizer)
         if failed:
             raise SchemaRefused(
                 f"this cannot be enforced: {messages[0].strip()}",
                 hint="leave out what is named, or check it after the answer",
             )
-        matcher = LLMatcher(self.tokenizer, source, log_level=0)
+        matcher = LLMatcher(self._tokenizer, source, log_level=0)
         if matcher.is_error():
             raise SchemaRefused(f"this cannot be enforced: {matcher.get_error().strip()}")
         return matcher
+
+
+def _tokenizer(context: LlamaContext, ends: list[int]) -> Any:
+    """llguidance's view of the vocabulary, as its own ``llamacpp.lltokenizer_from_vocab`` makes
+    it; that one calls a deprecated function, which warns once for each token and is slow."""
+    from llguidance import LLTokenizer
+
+    # llguidance knows a control token by the byte 0xff in front, which no UTF-8 text holds.
+    pieces = [
+        b"\xff" * context.is_control(token) + context.piece(token, special=True)
+        for token in range(context.vocab_size)
+    ]
+    make: Any = LLTokenizer
+    return make.from_llamacpp(
+        tokens=pieces,
+        vocab_ptr=context.vocab,
+        tokenize_fptr=context.tokenize_address,
+        eos_token=ends,
+        slices=None,
+    )
 
 
 class Constraint:
@@ -120,7 +138,7 @@ def schema_grammar(schema: Mapping[str, Any]) -> str:
     """
     from llguidance import LLMatcher
 
-    text = _checked(schema)
+    text = json.dumps(_bounded(_checked(schema)))
     return str(LLMatcher.grammar_from_json_schema(text, overrides=_JSON_OPTIONS))
 
 
@@ -148,17 +166,38 @@ def check_output(schema: Mapping[str, Any], text: str) -> None:
         raise SchemaRefused(f"the grammar of this schema let through {text!r}: {reason}") from error
 
 
-def _checked(schema: Mapping[str, Any]) -> str:
+_FORMAT_LENGTHS = {"date-time": 32, "time": 21}
+"""Characters of a date-time or time down to microseconds, with its offset: RFC 3339 bounds the
+fraction of a second nowhere, and a small model can go on with it until it runs out of tokens."""
+_DATA = {"const", "enum", "default", "examples"}
+"""Keywords whose values are data, and no schemas."""
+
+
+def _bounded(schema: Any) -> Any:
+    """The schema with a length for each format that has none. It allows less, never more."""
+    if isinstance(schema, list):
+        return [_bounded(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    bounded = {k: v if k in _DATA else _bounded(v) for k, v in schema.items()}
+    format_ = schema.get("format")
+    if schema.get("type") == "string" and isinstance(format_, str) and format_ in _FORMAT_LENGTHS:
+        bounded.setdefault("maxLength", _FORMAT_LENGTHS[format_])
+    return bounded
+
+
+def _checked(schema: Mapping[str, Any]) -> Any:
+    """The schema as plain JSON values. Raises SchemaRefused."""
     import jsonschema
 
     if not isinstance(schema, Mapping):
         raise SchemaRefused(f"a schema is a JSON object, and this is {type(schema).__name__}")
     try:
-        text = json.dumps(schema)
-        jsonschema.Draft202012Validator.check_schema(schema)
+        plain = json.loads(json.dumps(schema))
+        jsonschema.Draft202012Validator.check_schema(plain)
     except jsonschema.SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "its top level"
         raise SchemaRefused(f"this is no JSON Schema: at {where}, {error.message}") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise SchemaRefused(f"this is no JSON Schema: {error}") from error
-    return text
+    return plain

@@ -20,7 +20,7 @@ from typing import Any, Generic, Literal, TypeVar
 from models.base import Choice, Generation, Message
 from models.chat import CHATML, ChatTemplate
 from models.digest import file_digest
-from models.engine import SEQUENCES, Call, Engine
+from models.engine import SEQUENCES, Call, Dropped, Engine
 from models.errors import ToolFailed, UsageError
 from models.gguf import Header, read_header
 from models.grammar import check_output, lark_grammar, schema_grammar
@@ -47,6 +47,8 @@ class _Job(Generic[T]):
         call.clock.queue_ms = (time.perf_counter() - self.queued) * 1000
         try:
             self.future.set_result(self.work(call))
+        except Dropped:
+            self.future.set_exception(ToolFailed("the call was dropped: the model was closed"))
         except BaseException as error:  # whatever it is, it belongs to the caller
             self.future.set_exception(error)
 
@@ -54,8 +56,10 @@ class _Job(Generic[T]):
 class LlamaGenerator:
     """A language model in one GGUF file.
 
-    ``placement`` says on which device it runs, and why. Raises ModelMissing, ModelCorrupt (our
-    header reader or llama.cpp refuses the file) and StorageFailed (no memory for its context).
+    ``n_ctx``: tokens of one call, prompt and answer; ``n_cache``: tokens kept beyond that of
+    other prompts. ``placement`` says on which device it runs, and why. Raises ModelMissing,
+    ModelCorrupt (our header reader or llama.cpp refuses the file) and StorageFailed (no memory
+    for its context).
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class LlamaGenerator:
         path: Path,
         *,
         n_ctx: int = CONTEXT_TOKENS,
+        n_cache: int = CACHE_TOKENS,
         n_threads: int | None = None,
         n_gpu_layers: int | Literal["auto"] = "auto",
         name: str | None = None,
@@ -72,7 +77,7 @@ class LlamaGenerator:
         self.name = name or path.stem.lower()
         self.n_ctx = min(n_ctx, self.header.context_length or n_ctx)
         self.threads = n_threads or default_threads()
-        cells = self.n_ctx + CACHE_TOKENS
+        cells = self.n_ctx + n_cache
         self.placement = place(self.header, n_gpu_layers, cells * _cell_bytes(self.header))
         self._context = LlamaContext(
             self.header,

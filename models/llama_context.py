@@ -1,14 +1,15 @@
 """One llama.cpp model with its context: the only file that calls llama.cpp to run a model.
 
 A thin owner of C objects: load, tokenize, decode a batch, read logits, move sequences in the KV
-cache. It decides nothing. After loading, everything but ``tokenize`` and ``piece`` belongs to the
-thread that owns the context.
+cache. It decides nothing. After loading, everything but ``tokenize`` belongs to the thread that
+owns the context.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ class LlamaContext:
         import numpy as np
 
         self._lib: Any = llama_cpp
+        # Callers tokenize in their own threads, and one of them may close the model meanwhile.
+        self._lock = threading.Lock()
         _quiet(llama_cpp)
         llama_cpp.llama_backend_init()
         self._model: Any = None
@@ -113,6 +116,9 @@ class LlamaContext:
         self._model = _load(llama_cpp, header.path, placement.gpu_layers)
         self.vocab: Any = llama_cpp.llama_model_get_vocab(self._model)
         self.vocab_size = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
+        self.bos = int(llama_cpp.llama_vocab_bos(self.vocab))
+        self.eos = int(llama_cpp.llama_vocab_eos(self.vocab))
+        self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.vocab))
 
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = cells
@@ -159,19 +165,41 @@ class LlamaContext:
             ) from None
         room = len(data) + 8
         tokens = (ctypes.c_int32 * room)()
-        count = self._lib.llama_tokenize(self.vocab, data, len(data), tokens, room, False, special)
+        with self._lock:
+            if not self._model:
+                raise ToolFailed("the model was closed")
+            count = self._lib.llama_tokenize(
+                self.vocab, data, len(data), tokens, room, False, special
+            )
         if count < 0:
             raise ToolFailed(f"llama.cpp cannot tokenize {len(data)} bytes of text")
         return list(tokens[:count])
 
-    def piece(self, token: int) -> bytes:
-        """The bytes of a token; none for a control token."""
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes of a token. A control token has none, unless ``special`` asks for its name."""
+        to_piece = self._lib.llama_token_to_piece
         buffer = ctypes.create_string_buffer(256)
-        count = self._lib.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False)
+        count = to_piece(self.vocab, token, buffer, len(buffer), 0, special)
         if count < 0:
             buffer = ctypes.create_string_buffer(-count)
-            count = self._lib.llama_token_to_piece(self.vocab, token, buffer, -count, 0, False)
+            count = to_piece(self.vocab, token, buffer, len(buffer), 0, special)
         return buffer.raw[:count]
+
+    def is_control(self, token: int) -> bool:
+        """True for a token that no text can spell, such as ``<|im_end|>``."""
+        attributes = self._lib.llama_vocab_get_attr(self.vocab, token)
+        if attributes & self._lib.LLAMA_TOKEN_ATTR_CONTROL:
+            return True
+        if not attributes & self._lib.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            return False
+        name = self.piece(token, special=True)
+        return name.startswith(b"<") and name.endswith(b">")
+
+    @property
+    def tokenize_address(self) -> int:
+        """Address of ``llama_tokenize``, for libraries that call it themselves."""
+        function = self._lib.llama_cpp._lib.llama_tokenize
+        return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
     def end_tokens(self) -> list[int]:
         """Every token that ends a generation."""
@@ -184,18 +212,6 @@ class LlamaContext:
             return ""
         text = self._lib.llama_vocab_get_text(self.vocab, token)
         return bytes(text).decode("utf-8", "replace")
-
-    @property
-    def bos(self) -> int:
-        return int(self._lib.llama_vocab_bos(self.vocab))
-
-    @property
-    def eos(self) -> int:
-        return int(self._lib.llama_vocab_eos(self.vocab))
-
-    @property
-    def adds_bos(self) -> bool:
-        return bool(self._lib.llama_vocab_get_add_bos(self.vocab))
 
     def decode(
         self,
@@ -245,12 +261,13 @@ class LlamaContext:
 
     def close(self) -> None:
         """Free the context and the model. Safe to call twice."""
-        if self._context:
-            self._lib.llama_free(self._context)
-            self._context = None
-        if self._model:
-            self._lib.llama_model_free(self._model)
-            self._model = None
+        with self._lock:
+            if self._context:
+                self._lib.llama_free(self._context)
+                self._context = None
+            if self._model:
+                self._lib.llama_model_free(self._model)
+                self._model = None
 
 
 def _load(llama_cpp: Any, path: Path, gpu_layers: int) -> Any:
