@@ -140,7 +140,9 @@ class Editor:
 
     def select_all(self) -> str:
         self.require()
-        selected = self.screen.selected_by("ctrl+a")
+        # Ctrl+A does not tell the selection again where all is selected already.
+        self.screen.press("ctrl+end")
+        selected = self.screen.selected_by("ctrl+shift+home")
         self.desk.note("select all")
         self.selection = "all" if selected else "none"
         return selected
@@ -254,16 +256,21 @@ class Editor:
         dialog = self.desk.wait_for_dialog(known)
         if dialog is None:
             raise ToolFailed("The Save As dialog did not open.")
-        for _ in range(ENTER_TRIES):
-            self._name_file(dialog, path)
-            # The chooser reads the folder in the background, and ignores Enter until it has.
-            self.screen.settle()
-            self.desk.press("enter")
-            if self._answered(dialog):
-                break
-        if path.exists() and self.file != path:
-            self._confirm_overwrite(path, dialog, overwrite)
-        self._expect_saved(path, text, {*known, dialog.id})
+        try:
+            for _ in range(ENTER_TRIES):
+                self._name_file(dialog, path)
+                # The chooser reads the folder in the background, and ignores Enter until it has.
+                self.screen.settle()
+                self.desk.press("enter")
+                if self._answered(dialog):
+                    break
+            if path.exists() and self.file != path:
+                self._confirm_overwrite(path, dialog, overwrite)
+            self._expect_saved(path, text, {*known, dialog.id})
+        except ToolFailed:
+            if any(w.id == dialog.id for w in self.screen.windows()):
+                self._escape(dialog)
+            raise
         return path
 
     def _name_file(self, dialog: Window, path: Path) -> None:
@@ -279,11 +286,12 @@ class Editor:
             self.screen.press("ctrl+a")
             self.screen.paste(str(path))
             self.screen.press("delete")
-            named = self.screen.selected_by("ctrl+a")
+            # Ctrl+A says nothing where all is selected already.
+            self.screen.press("end")
+            named = self.screen.selected_by("shift+home")
             if named == str(path):
                 self.desk.note(f"name it {path}")
                 return
-        self._escape(dialog)
         raise ToolFailed(f"The Save As dialog took {named!r} for {str(path)!r}.")
 
     def _answered(self, dialog: Window) -> bool:
@@ -304,7 +312,6 @@ class Editor:
             return
         if not overwrite:
             self._escape(question)
-            self._escape(dialog)
             raise ToolFailed(
                 f"{path} exists already: not overwritten.",
                 hint="Ask for it to be overwritten, or choose another name.",
@@ -339,24 +346,30 @@ class Editor:
             self.save()
         known = {w.id for w in self.screen.windows()}
         self.screen.close_window(window)
-        self.screen.wait(
-            lambda: all(w.id != window.id for w in self.screen.windows())
-            or self._dialog(known) is not None
-        )
-        dialog = self._dialog(known)
-        if dialog is None:
-            self.desk.note("closed")
-            return False
-        if unsaved != "discard":
-            self._escape(dialog)
-            raise ToolFailed(
-                "The document has unsaved changes: it stays open.",
-                hint="Save it first, or say that the changes may be discarded.",
-            )
-        self.desk.press("alt+d")
-        if not self.desk.wait_gone(window):
+        discarded = False
+        while (dialog := self._asked_or_closed(window, known)) is not None:
+            if unsaved != "discard":
+                self._escape(dialog)
+                raise ToolFailed(
+                    "The document has unsaved changes: it stays open.",
+                    hint="Save it first, or say that the changes may be discarded.",
+                )
+            self.desk.press("alt+d")
+            discarded = True
+            if not self.desk.wait_gone(dialog):
+                raise ToolFailed(f"{NAME} did not close.")
+        self.desk.note("closed")
+        return discarded
+
+    def _asked_or_closed(self, window: Window, known: set[int]) -> Window | None:
+        """The question about unsaved changes, one for each document, or None once closed."""
+
+        def gone() -> bool:
+            return all(w.id != window.id for w in self.screen.windows())
+
+        if not self.screen.wait(lambda: gone() or self._dialog(known) is not None):
             raise ToolFailed(f"{NAME} did not close.")
-        return True
+        return None if gone() else self._dialog(known)
 
     def _dialog(self, known: set[int]) -> Window | None:
         return next(
