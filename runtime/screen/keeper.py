@@ -86,9 +86,9 @@ def _after_fork(death_signal: int) -> Callable[[], None]:
 def _start(argv: list[str], *, death_signal: int = signal.SIGKILL, **options: Any) -> Any:
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("stdout", subprocess.DEVNULL)
-    return subprocess.Popen(  # noqa: PLW1509 (this process runs one thread)
-        argv, preexec_fn=_after_fork(death_signal), start_new_session=True, **options
-    )
+    # This process runs one thread, so code between fork and exec is safe.
+    setup = _after_fork(death_signal)
+    return subprocess.Popen(argv, preexec_fn=setup, start_new_session=True, **options)  # noqa: PLW1509
 
 
 def _descendants(pid: int) -> list[int]:

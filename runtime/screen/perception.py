@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from runtime.screen.changes import changed, inked
 from runtime.screen.elements import Box, Element, Frame, Word
@@ -31,6 +34,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._engine: Any = None
+        self._lock = threading.Lock()
         self._frame: Frame | None = None
         self._elements: tuple[Element, ...] = ()
         self.pixels_read = 0
@@ -74,10 +78,8 @@ class Reader:
         return kept, tuple(boxes)
 
     def _read_area(self, frame: Frame, area: Box) -> list[Element]:
-        import numpy as np
-
         # BGR, as rapidocr reads arrays.
-        result = self._models()(np.ascontiguousarray(frame.crop(area)[:, :, ::-1]))
+        result = self.load()(np.ascontiguousarray(frame.crop(area)[:, :, ::-1]))
         if result.txts is None or result.boxes is None:
             return []
         found = []
@@ -92,21 +94,26 @@ class Reader:
             found.append(Element("text", text.strip(), box, float(score), inner))
         return found
 
-    def _models(self) -> Any:
-        if self._engine is None:
-            from rapidocr import RapidOCR
+    def load(self) -> Any:
+        """The OCR engine with its models in memory. May be called from another thread."""
+        with self._lock:
+            if self._engine is None:
+                from rapidocr import RapidOCR
 
-            self._engine = RapidOCR(
-                params={
-                    "Global.log_level": "error",
-                    "Global.use_cls": False,
-                    "Global.return_word_box": True,
-                    "Det.limit_type": "max",
-                    "Det.limit_side_len": SIDE_LIMIT,
-                    "EngineConfig.onnxruntime.intra_op_num_threads": min(4, os.cpu_count() or 1),
-                }
-            )
-        return self._engine
+                threads = min(4, os.cpu_count() or 1)
+                self._engine = RapidOCR(
+                    params={
+                        "Global.log_level": "error",
+                        "Global.use_cls": False,
+                        "Global.return_word_box": True,
+                        "Det.limit_type": "max",
+                        "Det.limit_side_len": SIDE_LIMIT,
+                        "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+                    }
+                )
+                # It loads each model at its first use.
+                self._engine(np.full((32, 64, 3), 255, np.uint8))
+            return self._engine
 
 
 def _box(corners: Any, area: Box) -> Box:

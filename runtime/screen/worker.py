@@ -140,8 +140,11 @@ def _parts(text: str) -> list[str]:
 
 
 REQUESTS = frozenset(
-    ("capture", "move", "click", "scroll", "press", "type", "paste", "sync", "windows", "activate")
-    + ("close", "take_primary", "primary", "clipboard", "set_clipboard", "pointer", "settings")
+    {
+        *("capture", "move", "click", "scroll", "press", "type", "paste", "sync", "windows"),
+        *("activate", "close", "take_primary", "primary", "clipboard", "set_clipboard"),
+        *("pointer", "settings"),
+    }
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ class Desk:
             self.display.close()
             raise
         self.reader = Reader()
+        # The OCR models load while the first program starts.
+        threading.Thread(target=self.reader.load, daemon=True).start()
         self.recorder = Recorder(watch) if watch is not None else None
 
     def close(self) -> None:
@@ -109,6 +112,12 @@ class Desk:
         """The screen once it stands still, and what is written on it."""
         frame = self.screen.settle()
         return frame, self.reader.read(frame)
+
+    def text_since(self, before: Frame) -> str:
+        """What is written where the screen differs from ``before``."""
+        frame = self.screen.settle()
+        elements = [e for box in changed(before, frame) for e in self.reader.read_box(frame, box)]
+        return screen_text(elements)
 
     def text(self) -> str:
         return screen_text(self.look()[1])
