@@ -181,7 +181,7 @@ class Client:
                         after = signal.id
                     yield signal
                 lost = "the daemon closed the stream"
-            except DaemonMissing as error:
+            except AidecampError as error:
                 lost = error.message
             yield Link(False, lost)
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])

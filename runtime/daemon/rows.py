@@ -6,7 +6,7 @@ the same fold, so that both show the same. Pure; imports records alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -116,9 +116,10 @@ class Rows:
     def _decided(self, event: Event, decision: Decision) -> list[str]:
         changed = [decision.id]
         for id_ in self._of_task.get(decision.task_id, []):
-            # The loop goes from step to step: what was answered before this one is through.
-            if self.by_id[id_].outcome == "answered" and id_ != decision.previous:
-                changed += self._change(id_, lambda row: replace(row, outcome="done"))
+            # The loop goes from step to step: an earlier step that still looks open is through.
+            row = self.by_id[id_]
+            if row.outcome in OPEN and row.decision.step_id != decision.step_id:
+                changed += self._change(id_, _done)
         before = self.by_id.get(decision.previous or "")
         if before is not None and before.outcome in OPEN:
             word = "escalated" if decision.chosen == "general" else "overruled"
@@ -135,27 +136,32 @@ class Rows:
         return changed
 
     def _ended(self, result: Result) -> list[str]:
-        ids = self._of_task.get(result.task_id, [])
+        served = result.status in ("done", "unsure")
         changed: list[str] = []
-        for id_ in ids:
-            outcome = self.by_id[id_].outcome
-            if outcome == "answered" and result.status in ("done", "unsure"):
-                changed += self._change(id_, lambda row: replace(row, outcome="done"))
-            elif outcome in OPEN:
+        for id_ in self._of_task.get(result.task_id, []):
+            row = self.by_id[id_]
+            if row.outcome in OPEN and not served:
                 changed += self._change(
                     id_, lambda row: replace(row, outcome=result.status, note=result.reason)
                 )
-        for id_ in ids:
-            row = self.by_id[id_]
-            if result.status == "unsure" and row.outcome == "done" and unsure(row.decision):
-                changed += self._change(id_, lambda row: replace(row, outcome="unsure"))
+            elif served and (row.outcome in OPEN or row.outcome == "done"):
+                doubt = result.status == "unsure" and unsure(row.decision)
+                changed += self._change(id_, _doubted if doubt else _done)
         return changed
 
-    def _change(self, id_: str | None, change: Any) -> list[str]:
+    def _change(self, id_: str | None, change: Callable[[Row], Row]) -> list[str]:
         if id_ is None or id_ not in self.by_id:
             return []
         self.by_id[id_] = change(self.by_id[id_])
         return [id_]
+
+
+def _done(row: Row) -> Row:
+    return replace(row, outcome="done")
+
+
+def _doubted(row: Row) -> Row:
+    return replace(row, outcome="unsure")
 
 
 def unsure(decision: Decision) -> bool:
