@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from runtime.roles.candidates import (
@@ -20,6 +21,8 @@ from runtime.roles.candidates import (
     FREE,
     Candidate,
     Word,
+    paths,
+    singles,
     texts,
     typed,
     words,
@@ -40,6 +43,16 @@ BAD_EDGE = 1.2
 COMMAND_INSIDE = 0.3
 """Lost for each word of the recipe's own that free text swallows."""
 HOLE = 0.3
+IN_ORDER = 0.3
+"""Won where two slots of one type stand in the recipe's order: from before to, old before new."""
+AROUND_QUOTE = 2.0
+"""Lost by free text that takes in a quotation and more: quotes mean exactly this."""
+EXTRA_WORD, EXTRA_LABEL_WORD = 1.05, 0.35
+"""Lost for each word after the first of a pattern or an unproved name, and of a label."""
+CAPITALS = 0.4
+"""Won by a pattern or label in capital letters, such as TODO."""
+MOST_WORDS = 6
+"""A pattern, name or label has no more words than this unless it is quoted."""
 UNNAMED_CHOICE = 0.7
 CHOICE_WORD = 0.6
 """Won for each word that the examples have with this choice alone."""
@@ -110,7 +123,7 @@ def assignments(reading: Reading, recipe: Recipe) -> list[Assignment]:
     slots.sort(key=lambda s: s.type in FREE)
     partial: list[dict[str, Candidate]] = [{}]
     for slot in slots:
-        options = _options(slot, reading)
+        options = _options(slot, reading, recipe)
         grown = [
             {**values, slot.name: option}
             for values in partial
@@ -132,13 +145,15 @@ def assignments(reading: Reading, recipe: Recipe) -> list[Assignment]:
     return sorted(scored.values(), key=lambda a: -a.score)
 
 
-def _options(slot: Slot, reading: Reading) -> list[Candidate]:
+def _options(slot: Slot, reading: Reading, recipe: Recipe) -> list[Candidate]:
     known = typed(slot, reading.spans, reading.request)
     options = list(known)
-    if slot.type in FREE or (
-        slot.type in ("path", "new_path", "keys") and not _enough(slot, known)
-    ):
-        learned = reading.evidence
+    learned = reading.evidence
+    ordinary = FUNCTION_WORDS | learned.command
+    if slot.type in ("path", "new_path"):
+        if not _enough(slot, recipe, reading):
+            options += paths(reading.tokens, learned.before(slot.name), ordinary)
+    elif slot.type in FREE or (slot.type == "keys" and not known):
         options += texts(
             reading.request,
             reading.tokens,
@@ -146,29 +161,37 @@ def _options(slot: Slot, reading: Reading) -> list[Candidate]:
             learned.before(slot.name),
             learned.after(slot.name),
         )
-        if slot.type not in FREE or slot.type == "name":
-            options = [o for o in options if o in known or len(str(o.value).split()) <= 2]
+        if slot.type not in ("text", "lines"):
+            options = known + [o for o in options if _is_short(o)]
+            options += singles(reading.tokens, ordinary)
         options.sort(key=lambda o: -_local(slot, o, reading))
         options = options[:PER_SLOT]
     elif slot.type == "choice" and not known and slot.required and slot.default is None:
         options = [Candidate(c, c) for c in slot.choices]
     elif slot.type == "boolean":
-        options = _booleans(slot, reading)
+        options = _booleans(slot, reading, recipe)
     if not slot.required or slot.default is not None or not options:
         options.append(ABSENT)
     return options
 
 
-def _enough(slot: Slot, known: Sequence[Candidate]) -> bool:
-    return len(known) > (1 if slot.type == "new_path" else 0)
+def _enough(slot: Slot, recipe: Recipe, reading: Reading) -> bool:
+    """Whether names that look like files are as many as the slots that want one."""
+    wanted = sum(s.type in ("path", "new_path") and s.required for s in recipe.slots)
+    return sum(s.type == "path" for s in reading.spans) >= max(1, wanted)
 
 
-def _booleans(slot: Slot, reading: Reading) -> list[Candidate]:
+def _is_short(option: Candidate) -> bool:
+    return len(option.ranges) == 1 and len(str(option.value).split()) <= MOST_WORDS
+
+
+def _booleans(slot: Slot, reading: Reading, recipe: Recipe) -> list[Candidate]:
     """True where the request says one of the words that only examples with True have."""
     by = reading.evidence.values.get(slot.name, {})
     yes, no = by.get("True", frozenset()), by.get("False", frozenset())
     names = {w.lower for w in words(slot.name.replace("_", " "))} - FUNCTION_WORDS
-    shown = (yes - no - FUNCTION_WORDS) | names
+    told = {w.lower for w in words(f"{recipe.id.replace('_', ' ')} {recipe.does}")}
+    shown = (yes - no - FUNCTION_WORDS - told) | names
     for word in reading.tokens:
         if word.lower in shown:
             return [Candidate(True, True, ((word.start, word.end),))]
@@ -204,6 +227,7 @@ def _score(
     taken = [r for ranges in places.values() for r in ranges]
     leftover = tuple(w.text for w in reading.tokens if _unexplained(w, taken, reading))
     total -= UNEXPLAINED * len(leftover)
+    total += _order(recipe, filled)
     total -= SWALLOWED * sum(
         slot.type in _SOLID
         and slot.name not in filled
@@ -271,15 +295,40 @@ def _place(
         score += ONE_AFTER
     if option.quoted and slot.type in FREE:
         score += QUOTED
+    if slot.type in ("pattern", "name", "label") and not option.quoted:
+        score += _short_form(slot, option, reading)
+    if not option.quoted and any(
+        s.quoted and any(s.start < b and s.end > a for a, b in option.ranges) for s in reading.spans
+    ):
+        score -= AROUND_QUOTE
+    bare = slot.type in FREE and not option.quoted
+    if bare and reading.tokens and option.start == reading.tokens[0].start:
+        score -= WHOLE_SENTENCE
+    if len(option.ranges) > 1 and not option.quoted:
+        score -= HOLE
+    return score
+
+
+def _short_form(slot: Slot, option: Candidate, reading: Reading) -> float:
+    """What the form of an unquoted pattern, name or label says for or against it."""
+    value = str(option.value)
+    extra = len(value.split()) - 1
     if slot.type == "name":
         named = any(
             s.type == "name" and option.ranges == ((s.start, s.end),) for s in reading.spans
         )
-        score += TYPED_NAME if named or option.quoted else -UNTYPED_NAME
-    if option.start == (reading.tokens[0].start if reading.tokens else 0) and not option.quoted:
-        score -= WHOLE_SENTENCE if slot.type in FREE else 0.0
-    if len(option.ranges) > 1 and not option.quoted:
-        score -= HOLE
+        return TYPED_NAME if named else -UNTYPED_NAME - EXTRA_WORD * extra
+    score = -extra * (EXTRA_WORD if slot.type == "pattern" else EXTRA_LABEL_WORD)
+    return score + (CAPITALS if value.isupper() else 0.0)
+
+
+def _order(recipe: Recipe, filled: Mapping[str, Candidate]) -> float:
+    """Slots of one type mostly stand in the recipe's order."""
+    score = 0.0
+    placed = [(s.type, filled[s.name].start) for s in recipe.slots if s.name in filled]
+    for (type_, start), (next_type, next_start) in pairwise(placed):
+        if type_.removeprefix("new_") == next_type.removeprefix("new_") and start >= 0:
+            score += IN_ORDER if start < next_start else 0.0
     return score
 
 

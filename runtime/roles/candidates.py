@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from runtime.roles.grounding import Span, nested_numbers
@@ -30,6 +31,13 @@ CUES = frozenset(
 ENDS = frozenset(("to", "on", "in", "into", "from", "at", "for", "as", "by", "with", "please",
                   "and", "under", "inside"))  # fmt: skip
 """Words before which free text often ends."""
+
+PATH_CUES = frozenset(
+    (
+    "in", "under", "of", "from", "to", "into", "inside", "within", "at", "folder", "directory",
+    "as", "called", "named", "below", "file", "across", "through", "onto", "name",
+))  # fmt: skip
+"""Words after which the name of a file or folder often stands."""
 
 _CLOSING = "?!.)]}>%'\"’”»`$€£*+"
 _PARTICLES = frozenset(("up", "down", "out", "on", "in", "off", "a", "an", "the", "some"))
@@ -198,6 +206,30 @@ def texts(
                     found[pierced.ranges] = pierced
     runs = sorted(found.values(), key=lambda c: len(str(c.value)), reverse=True)
     return runs[:MOST_TEXTS]
+
+
+def singles(tokens: Sequence[Word], ordinary: frozenset[str]) -> list[Candidate]:
+    """Single words that only a slot can explain: a search word, a program's name."""
+    return [
+        Candidate(w.text, w.text, ((w.start, w.end),))
+        for w in tokens
+        if w.is_word and w.lower not in ordinary
+    ]
+
+
+def paths(
+    tokens: Sequence[Word], starts_after: frozenset[str], ordinary: frozenset[str]
+) -> list[Candidate]:
+    """Single words that name a file or folder only by where they stand ("in reports").
+
+    ``ordinary``: words that name nothing by themselves.
+    """
+    found = []
+    for before, word in pairwise(tokens):
+        cued = before.lower in PATH_CUES or before.lower in starts_after
+        if cued and word.is_word and word.lower not in ordinary:
+            found.append(Candidate(word.text, word.text, ((word.start, word.end),)))
+    return found
 
 
 def _opens(i: int, tokens: Sequence[Word], bounds: Sequence[Span], after: frozenset[str]) -> bool:

@@ -34,7 +34,7 @@ _ORDINALS = (
     "twenty-third", "twenty-fourth", "twenty-fifth", "twenty-sixth", "twenty-seventh",
     "twenty-eighth", "twenty-ninth", "thirtieth", "thirty-first",
 )  # fmt: skip
-_ORDINAL = rf"(?:\d{{1,2}}(?:st|nd|rd|th)|{'|'.join(reversed(_ORDINALS))})"
+ORDINAL = rf"(?:\d{{1,2}}(?:st|nd|rd|th)|{'|'.join(reversed(_ORDINALS))})"
 _MONTH = rf"(?:{'|'.join('may' if m == 'may' else f'{m[:3]}(?:{m[3:]})?' for m in MONTHS)}|sept)\.?"
 _DAYNAME = rf"(?:tues|thurs|thur|{'|'.join(f'{d[:3]}(?:{d[3:]})?' for d in WEEKDAYS)})"
 _X = re.IGNORECASE | re.VERBOSE
@@ -47,9 +47,10 @@ _DATE = re.compile(
   | (?P<which>next|this)\s+(?P<span>weekend|week|month|year)
   | (?:(?P<rel>next|this\s+coming|this|coming)\s+)?(?P<dayname>{_DAYNAME})\b(?!['’]s)
     (?P<nextweek>\s+next\s+week)?
-  | (?P<m1>{_MONTH})\s+(?:the\s+)?(?P<d1>{_ORDINAL}|\d{{1,2}})(?:,?\s+(?P<y1>20\d\d))?
-  | (?:the\s+)?(?P<d2>{_ORDINAL}|\d{{1,2}})\s+(?:of\s+)?(?P<m2>{_MONTH})(?:,?\s+(?P<y2>20\d\d))?
+  | (?P<m1>{_MONTH})\s+(?:the\s+)?(?P<d1>{ORDINAL}|\d{{1,2}})(?:,?\s+(?P<y1>20\d\d))?
+  | (?:the\s+)?(?P<d2>{ORDINAL}|\d{{1,2}})\s+(?:of\s+)?(?P<m2>{_MONTH})(?:,?\s+(?P<y2>20\d\d))?
   | the\s+(?P<d3>\d{{1,2}}(?:st|nd|rd|th))
+    (?!\s+(?!(?:at|by|around|of|to|in|from|until|and|please|for|with|remind)\b)\w)
     )(?![\w/-]|:\d)(?:\s+(?P<part>morning|afternoon|evening|night)\b)?""",
     _X,
 )
@@ -279,10 +280,15 @@ def _weekday(match: re.Match[str], today: date) -> tuple[date, bool]:
     return coming, True
 
 
+def ordinal(words: str) -> int:
+    """The number of "third", "3rd" or "3". Raises ValueError on anything else."""
+    lower = words.lower()
+    return _ORDINALS.index(lower) + 1 if lower in _ORDINALS else int(re.sub(r"\D", "", words))
+
+
 def _month_day(match: re.Match[str], today: date) -> date:
     words = match.group("d1") or match.group("d2") or match.group("d3")
-    lower = words.lower()
-    day = _ORDINALS.index(lower) + 1 if lower in _ORDINALS else int(re.sub(r"\D", "", words))
+    day = ordinal(words)
     name = (match.group("m1") or match.group("m2") or "").lower()
     if not name:
         first = datetime.combine(today.replace(day=1), time())

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runtime.roles.dates import MONTHS, WEEKDAYS, moments
+from runtime.roles.dates import MONTHS, ORDINAL, WEEKDAYS, moments, ordinal
 from runtime.roles.durations import lengths
 from runtime.roles.numbers import NUMBER, number, numbers
 from runtime.tools.recipe import SlotType
@@ -35,6 +35,7 @@ class Span:
     quoted: bool = False
 
 
+_ORDINAL = re.compile(rf"\b{ORDINAL}\b(?!\s+(?:{NUMBER})\b)(?=\s+\w)", re.IGNORECASE)
 _QUOTES = {'"': '"', "“": "”", "‘": "’", "«": "»", "„": "“", "`": "`"}
 _URL = re.compile(r"\b(?:https?|ftp|file)://[^\s\"'<>]+|\bwww\.[^\s\"'<>]+", re.IGNORECASE)
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -46,11 +47,11 @@ _FILE = re.compile(r"(?<![\w./~:@*])\.?[\w-][\w.+-]*\.[A-Za-z][A-Za-z0-9]{0,7}(?
 _HIDDEN = re.compile(r"(?<![\w./~:@*])\.[A-Za-z][\w.-]+")
 _NOT_FILES = {"e.g", "i.e", "a.m", "p.m", "u.s", "u.k", "etc", "vs"}
 _FOLDER = re.compile(
-    r"\b(?:(?:folder|directory)\s+(?:called|named)\s+(?P<called>[\w.-]+)"
+    r"\b(?:(?:folder|directory)\s+(?:called|named)\s+(?P<called>[\w./-]+)"
     r"|(?P<home>(?:my|the)\s+home(?:\s+(?:folder|directory))?|home\s+(?:folder|directory))"
     r"|(?P<here>(?:this|the\s+current|the\s+working|the\s+work|current|working|my\s+current)"
     r"\s+(?:folder|directory)|here)"
-    r"|(?P<root>the\s+(?:root|whole)\s+(?:folder|directory|file\s*system|disk))"
+    r"|(?P<root>(?:the\s+)?root\s+(?:folder|directory)|the\s+whole\s+(?:file\s*system|disk))"
     r"|(?!(?:a|an|the|this|that|new|my|empty|work)\b)(?P<before>[\w.-]+)\s+(?:folder|directory)"
     r"|(?:folder|directory)\s+(?P<after>[A-Z][\w.-]+|[\w-]*[._-][\w.-]+)"
     r"|(?:in|into|inside|under|from|to|of)\s+(?:my\s+|the\s+)?(?P<known>Documents|Downloads|Desktop"
@@ -87,11 +88,17 @@ _KNOWN = frozenset((
     "whl", "ipynb", "webp", "bmp", "tif", "tiff", "epub", "ics", "eml", "lock", "diff", "patch",
     "po", "mo", "ttf", "otf", "desktop", "service", "gpg", "key", "pem", "crt",
 ))  # fmt: skip
+_PLAIN = (
+    "pdf|csv|tsv|json|xml|ya?ml|toml|html|css|png|gif|svg|jpe?g|mp3|mp4|wav|docx|xlsx|pptx|txt|pyc"
+)
+"""Extensions that are no other word: they need no "files" behind them."""
 _NAMED_KIND = "|".join(sorted(map(re.escape, {*EXTENSIONS, *_KNOWN}), key=len, reverse=True))
 _EXTENSION = re.compile(
     rf"(?<![\w/])\*\.(?P<star>[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)?)|(?<![\w*])\.(?P<dot>[A-Za-z0-9]+)(?=\s+(?:files?|extension|ending)\b)"
-    rf"|\b(?P<kind>{_NAMED_KIND})\s+(?:source\s+|script\s+|code\s+)?(?:files?|images?|pictures?|photos?|documents?|scripts?|sources?"
+    rf"|\b(?P<kind>{_NAMED_KIND})\s+(?:source\s+|script\s+|code\s+)?(?:files?|images?|pictures?|photos?|documents?|scripts?|sources?|code"
     rf"|archives?|modules?|programs?|spreadsheets?|ones)\b|\b(?P<many>pdf|csv|jpe?g|png|gif|svg|mp3|mp4|zip|log|json)s\b"
+    rf"|(?:every|each|which|what|any|latest|newest|oldest|biggest|largest|smallest)\s+(?P<one>log)\b"
+    rf"|\b(?P<bare>{_PLAIN})\b(?!\s*[:=/.\w]*\.\w)"
     rf"|\b(?:ending\s+(?:in|with)|extension(?:\s+of)?|end\s+in)\s+\.?(?P<ending>[A-Za-z0-9]+)\b",
     re.IGNORECASE,
 )
@@ -131,11 +138,12 @@ def spans(text: str, *, now: datetime, folder: Path) -> tuple[Span, ...]:
     verbatim += [s for s in _paths(text, folder) if _free(s, verbatim)]
     found = list(verbatim)
     found += [s for s in _folders(text, folder) if _free(s, verbatim)]
-    extensions = [s for s in _extensions(text) if _free(s, [v for v in verbatim if v.quoted])]
+    extensions = [s for s in _extensions(text) if _extension_free(s, verbatim)]
     found = [s for s in found if s.quoted or s.type == "text" or _free(s, extensions)] + extensions
     typed = [s for s in _typed(text, now) if _free(s, verbatim)]
     found += typed
     found += [s for s in _numbers(text) if _free(s, found)]
+    found += [s for s in _ordinals(text) if _free(s, found)]
     found += [s for s in _names(text) if _free(s, [*verbatim, *typed, *extensions])]
     return tuple(sorted(set(found), key=lambda s: (s.start, -s.end, s.type)))
 
@@ -146,6 +154,12 @@ def nested_numbers(text: str, span: Span) -> tuple[Span, ...]:
     return tuple(
         Span(s.type, s.value, s.text, s.start + span.start, s.end + span.start) for s in inner
     )
+
+
+def _extension_free(span: Span, verbatim: list[Span]) -> bool:
+    """ "*.log" and ".env files" look like file names too; "csv" inside "a.csv" is part of one."""
+    own = [v for v in verbatim if v.quoted or v.end - v.start > span.end - span.start]
+    return _free(span, own)
 
 
 def _free(span: Span, taken: list[Span]) -> bool:
@@ -299,6 +313,12 @@ def _numbers(text: str) -> Iterator[Span]:
     for item in numbers(text):
         type_: SlotType = "integer" if isinstance(item.value, int) else "number"
         yield Span(type_, item.value, text[item.start : item.end], item.start, item.end)
+
+
+def _ordinals(text: str) -> Iterator[Span]:
+    """ "the third line" counts as 3; "the first 20 lines" does not count as 1."""
+    for match in _ORDINAL.finditer(text):
+        yield _span("integer", ordinal(match.group()), match)
 
 
 def _names(text: str) -> Iterator[Span]:

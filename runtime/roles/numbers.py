@@ -56,7 +56,7 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 NUMBER = rf"(?:{_DIGITS}|{_WORDS})"
 """Pattern of one number, digits or words; match it ignoring case."""
 
-_FIND = re.compile(rf"(?<![\w.,$€£/\\-])-?{NUMBER}(?!\w)", re.IGNORECASE)
+_FIND = re.compile(rf"(?:(?<![\w.,$€£/\\-])-?|(?<=\d-)|(?<=\d–)){NUMBER}(?!\w)", re.IGNORECASE)
 _PRONOUN_BEFORE = re.compile(
     r"\b(?:the|this|that|which|no|every|each|any|another|same|new|other|right|wrong)\s+$",
     re.IGNORECASE,
