@@ -8,6 +8,8 @@ from typing import Any
 from runtime.core import Action, Call, Decision, Event, Outcome, Result, Step, Task, to_json
 from runtime.ledger import records
 
+CHARACTERS_PER_TOKEN = 4
+
 
 def summary(events: Sequence[Event]) -> dict[str, Any]:
     """One task's events as ``{task_id, status, answer, reason, steps, local_share, tokens, ms,
@@ -62,10 +64,13 @@ def _span_ms(step: Step, events: Sequence[Event]) -> float:
 
 
 def all_general_usd(events: Sequence[Event], price_in: float, price_out: float) -> float:
-    """What the same generated answers would have cost at a price per million tokens, had the
-    General written all of them. Encoder calls count nothing: a General would not make them.
-    Token counts are the local tokenizer's: an estimate."""
-    calls = [c for c in records(events, Call) if c.tokens_out > 0]
+    """What the General would have cost for the same calls, at US dollars per million tokens.
+
+    A lower bound: only what the local models read is counted, and a General would be sent the
+    whole list of tools each time. Local token counts stand in for its own; a choice counts as
+    the text of the option, at four characters a token.
+    """
+    calls = records(events, Call)
     tokens_in = sum(c.tokens_in for c in calls)
-    tokens_out = sum(c.tokens_out for c in calls)
+    tokens_out = sum(c.tokens_out or len(c.answer) / CHARACTERS_PER_TOKEN for c in calls)
     return (tokens_in * price_in + tokens_out * price_out) / 1e6

@@ -71,7 +71,7 @@ def build_team(
     router = Router(encoder)
     tools: dict[Kind, Tool] = {
         "shell": ShellTool(policy),
-        "gui": GuiTool(policy, watch=watch, own_display=own_display),
+        "gui": GuiTool(watch=watch, own_display=own_display),
     }
     offered: dict[str, tuple[Recipe, ...]] = {}
 

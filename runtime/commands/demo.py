@@ -105,7 +105,7 @@ def _closing(totals: dict[str, Any]) -> str:
     compared = (
         ""
         if usd is None
-        else f" All of it by {totals['price_model']} would have cost about "
+        else f" All of it by {totals['price_model']} would have cost at least "
         f"${usd:.4f} (list price of {totals['price_as_of']})."
     )
     return (

@@ -71,7 +71,7 @@ def savings(
     )
     console.print(table)
     console.print(
-        f"\ncost ${totals.cost_usd:.4f}; all of it by {name} ≈ ${all_general:.4f} "
+        f"\ncost ${totals.cost_usd:.4f}; all of it by {name}: at least ${all_general:.4f} "
         f"(list price of {price.as_of}, tokens counted by the local tokenizer). "
         f"{totals.bytes_sent:,} bytes left this machine."
     )
