@@ -1,0 +1,140 @@
+"""The head on top of the encoder: which class a text is, and whether it is any of them.
+
+A linear layer gives one logit for each class and one for "out of scope". A second, tiny linear
+layer joins the evidence that a text is in scope at all: the energy (log-sum-exp) of the class
+logits (Liu et al. 2020, arXiv 2010.03759), the best of them, the out-of-scope logit, and the
+similarity to the nearest and the fifth-nearest training text (Sun et al. 2022, arXiv
+2204.06507). Plain numpy arrays in an ``.npz``, no pickle. Fitting is in ``router_train``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelCorrupt, ModelMissing
+from runtime.calibrate import sigmoid, softmax
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+NEIGHBOUR = 5
+"""Which neighbour besides the nearest speaks for being in scope."""
+EVIDENCE = ("energy", "best", "out", "nearest", "fifth")
+_REFIT = "Fit the head again with: python -m runtime.router_train"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the head says of ``n`` texts."""
+
+    classes: Floats
+    """P(class | in scope), calibrated, shape ``[n, classes]``."""
+    in_scope: Floats
+    """P(in scope), calibrated, shape ``[n]``."""
+    nearest: Floats
+    """Cosine to the nearest training text, shape ``[n]``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """Weights, calibration and threshold, fitted on one encoder file (``encoder``, a digest)."""
+
+    encoder: str
+    labels: tuple[str, ...]
+    weights: Floats
+    """Shape ``[classes + 1, columns]``; the last row is "out of scope"."""
+    bias: Floats
+    bank: NDArray[np.int8]
+    """Embeddings (the first columns) of the training texts in scope, times ``bank_scale``."""
+    bank_scale: float
+    scope_weights: Floats
+    """One weight for each of :data:`EVIDENCE`, then the offset."""
+    temperature: float = 1.0
+    scope_slope: float = 1.0
+    scope_offset: float = 0.0
+    threshold: float = 0.5
+    """A text with P(in scope) below this is out of scope."""
+
+    def evidence(self, vectors: NDArray[np.float32]) -> tuple[Floats, Floats]:
+        """Class logits ``[n, classes]`` and :data:`EVIDENCE` ``[n, 5]`` of features."""
+        import numpy as np
+
+        logits = vectors @ self.weights.T + self.bias
+        inside, out = logits[:, :-1], logits[:, -1]
+        best = inside.max(axis=1)
+        energy = best + np.log(np.exp(inside - best[:, None]).sum(axis=1))
+        embedded = vectors[:, : self.bank.shape[1]]
+        similar = embedded @ (self.bank.astype(np.float32).T / self.bank_scale)
+        k = min(NEIGHBOUR, similar.shape[1])
+        top = np.sort(np.partition(similar, -k, axis=1)[:, -k:], axis=1)
+        stacked = np.stack([energy, best, out, top[:, -1], top[:, 0]], axis=1)
+        return inside.astype(np.float64), stacked.astype(np.float64)
+
+    def scope_score(self, evidence: Floats) -> Floats:
+        """The joined evidence as one number, larger for texts in scope. Shape ``[n]``."""
+        score: Floats = evidence @ self.scope_weights[:-1] + self.scope_weights[-1]
+        return score
+
+    def score(self, vectors: NDArray[np.float32]) -> Scores:
+        """Calibrated probabilities for features of shape ``[n, columns]``."""
+        logits, evidence = self.evidence(vectors)
+        return Scores(
+            classes=softmax(logits, self.temperature),
+            in_scope=sigmoid(self.scope_slope * self.scope_score(evidence) + self.scope_offset),
+            nearest=evidence[:, EVIDENCE.index("nearest")],
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the head to ``path`` (``.npz``; weights as 32-bit floats)."""
+        import numpy as np
+
+        fields: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields["weights"] = self.weights.astype(np.float32)
+        np.savez_compressed(path, **fields)
+
+    @staticmethod
+    def load(path: Path, *, encoder: str) -> Head:
+        """The head in ``path``, for the encoder file with digest ``encoder``.
+
+        Raises ModelMissing where there is none, ModelCorrupt where it cannot be read or was
+        fitted on another encoder file: probabilities move with every change of the weights.
+        """
+        import zipfile
+
+        import numpy as np
+
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                values = {f.name: arrays[f.name] for f in dataclasses.fields(Head)}
+        except FileNotFoundError as error:
+            raise ModelMissing(f"The Router's head is missing: {path}.", hint=_REFIT) from error
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelCorrupt(
+                f"The Router's head cannot be read: {path} ({error}).", hint=_REFIT
+            ) from error
+        fitted_on = str(values["encoder"])
+        if fitted_on != encoder:
+            raise ModelCorrupt(
+                f"The Router's head was fitted on the encoder {fitted_on}, but the encoder in use "
+                f"is {encoder}. Its probabilities would be wrong.",
+                hint=_REFIT,
+            )
+        return Head(
+            encoder=fitted_on,
+            labels=tuple(str(x) for x in values["labels"]),
+            weights=values["weights"].astype(np.float64),
+            bias=values["bias"],
+            bank=values["bank"],
+            scope_weights=values["scope_weights"],
+            bank_scale=float(values["bank_scale"]),
+            temperature=float(values["temperature"]),
+            scope_slope=float(values["scope_slope"]),
+            scope_offset=float(values["scope_offset"]),
+            threshold=float(values["threshold"]),
+        )
