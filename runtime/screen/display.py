@@ -7,6 +7,7 @@ takes it down when this process ends, however it ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -132,15 +133,16 @@ class PrivateDisplay:
     def close(self) -> None:
         """Stop everything on the display. What a program had not saved is lost."""
         with self._lock:
-            if self._keeper.stdin is not None and not self._keeper.stdin.closed:
-                self._keeper.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                cast(IO[str], self._keeper.stdin).close()
             try:
                 self._keeper.wait(CLOSE_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._keeper.kill()
                 self._keeper.wait()
-            if self._keeper.stdout is not None:
-                self._keeper.stdout.close()
+            cast(IO[str], self._keeper.stdout).close()
+        # The keeper removes it, unless it was killed.
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

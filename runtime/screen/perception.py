@@ -111,8 +111,11 @@ class Reader:
                         "EngineConfig.onnxruntime.intra_op_num_threads": threads,
                     }
                 )
-                # It loads each model at its first use.
-                self._engine(np.full((32, 64, 3), 255, np.uint8))
+                # Each model is loaded at its first use.
+                blank = np.full((48, 64, 3), 255, np.uint8)
+                self._engine(blank, use_det=False)
+                # rapidocr remembers the flags of a call.
+                self._engine(blank, use_det=True)
             return self._engine
 
 

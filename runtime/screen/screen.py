@@ -6,6 +6,7 @@ DisplayMissing where the display or its worker is gone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -226,7 +227,8 @@ class Screen:
     def close(self) -> None:
         """End the worker. The display itself stays."""
         requests, answers = self._pipes()
-        requests.close()
+        with contextlib.suppress(BrokenPipeError):
+            requests.close()
         try:
             self._worker.wait(CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
