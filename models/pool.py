@@ -44,16 +44,18 @@ class Pool:
         return self._store
 
     def generator(self, name: str | None = None) -> LlamaGenerator:
-        """The generator ``name`` (a catalog entry; the default pack's where None).
+        """The generator ``name``: a catalog entry, or the path of a GGUF file; the default
+        pack's where None.
 
-        Raises ModelMissing where it was not pulled, ModelCorrupt.
+        Raises UsageError (no such entry), ModelMissing (not pulled), ModelCorrupt, StorageFailed.
         """
         from models.llama import LlamaGenerator
 
         entry = name or GENERATOR
         with self._lock:
             if entry not in self._generators:
-                path = self.store.file(entry, "model")
+                own = entry.endswith(".gguf")
+                path = Path(entry) if own else self.store.file(entry, "model")
                 self._generators[entry] = LlamaGenerator(path)
             return self._generators[entry]
 
