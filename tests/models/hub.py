@@ -33,6 +33,8 @@ class Hub:
     """Send downloads to this host, as the hub does with its content network."""
     gate: threading.Event = field(default_factory=threading.Event)
     """Bodies are sent only while this is set."""
+    asked: threading.Event = field(default_factory=threading.Event)
+    """Set by the first GET."""
     gets: list[dict[str, str]] = field(default_factory=list)
     """The headers of each GET, names in lower case, and its ``path``."""
 
@@ -67,6 +69,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             headers = {k.lower(): v for k, v in self.headers.items()}
+            hub.asked.set()
             hub.gets.append({**headers, "path": self.path})
             self._answer(with_body=True)
 
@@ -98,7 +101,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if hub.break_after is not None:
                 rest = rest[: hub.break_after]
                 self.close_connection = True
-            self.wfile.write(rest)
+            with contextlib.suppress(ConnectionError):  # the client may have gone
+                self.wfile.write(rest)
 
         def _head(self, code: int, headers: dict[str, str]) -> None:
             self.send_response(code)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.store import Store
+from tests.models.hub import Hub, serving
+
+QWEN = "/Qwen/Qwen3-0.6B-GGUF/resolve/main/Qwen3-0.6B-Q8_0.gguf"
 
 
 def aidecamp(*arguments: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -23,6 +28,18 @@ def aidecamp(*arguments: str, home: Path | None = None) -> subprocess.CompletedP
         env=environment,
         check=False,
     )
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that serves a real GGUF, a smaller one, under the name of pack small's."""
+    store = Store()
+    (state,) = store.installed("smollm2-135m")
+    assert state.pulled is not None, "the set-up pulls the default pack"
+    with serving() as hub:
+        hub.put(QWEN, (store.root / "smollm2-135m" / state.pulled.name).read_bytes())
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
 
 
 def parsed(done: subprocess.CompletedProcess[str]) -> Any:
@@ -123,3 +140,29 @@ def test_help_of_each_command_has_an_example(command: str) -> None:
     done = aidecamp("models", command, "--help")
     assert done.returncode == 0 and f"aidecamp models {command}" in done.stdout
     assert "Example" in done.stdout
+
+
+def test_pull_from_the_hub_records_what_it_saw(hub: Hub, tmp_path: Path) -> None:
+    done = aidecamp("models", "pull", "qwen3-0.6b", "--json", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (model,) = parsed(done)["models"]
+    assert model["pulled"] and model["unverified"]
+    assert len(model["files"][0]["sha256"]) == 64 and len(model["files"][0]["revision"]) == 40
+    assert "checking size and SHA-256" in done.stderr
+
+
+def test_interrupted_pull_ends_with_130_and_says_what_was_kept(hub: Hub, tmp_path: Path) -> None:
+    hub.gate.clear()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runtime.cli", "models", "pull", "qwen3-0.6b", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "AIDECAMP_HOME": str(tmp_path)},
+    )
+    assert hub.asked.wait(60), "the download began"
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["error"] == "Interrupted"
+    assert not (tmp_path / "models" / "qwen3-0.6b" / "Qwen3-0.6B-Q8_0.gguf").exists()
