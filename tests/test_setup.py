@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What the script reads, in a folder of its own, and programs of a bare Debian before PATH's."""
+    """What the script reads, in a folder of its own."""
     folder = tmp_path / "checkout"
     (folder / ".ci").mkdir(parents=True)
     shutil.copy(ROOT / ".ci" / "setup", folder / ".ci" / "setup")
