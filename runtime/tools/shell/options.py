@@ -26,8 +26,8 @@ class Options:
     """A program whose options decide.
 
     ``short``: option letters and what they do; ``long``: the same for long names, which GNU
-    programs accept abbreviated; ``takes``: letters that take a value, glued to them or as the next word;
-    ``glued``: letters whose value can only be glued.
+    programs accept abbreviated; ``takes``: letters that take a value, glued to them or as the
+    next word; ``glued``: letters whose value can only be glued.
     """
 
     base: Finding

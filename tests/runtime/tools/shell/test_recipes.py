@@ -104,7 +104,8 @@ def test_there_are_enough_recipes_and_examples() -> None:
         ('command = "cat {file}"\nexamples = []', "no slot"),
         ('command = "cat {f:nope}"\nslots = [{name="f", type="path", does="f"}]\nexamples = []',
          "no such form"),
-        ('command = "ls"\nslots = [{name="f", type="path", does="f"}]\nexamples = []', "never uses"),
+        ('command = "ls"\nslots = [{name="f", type="path", does="f"}]\nexamples = []',
+         "never uses"),
         ('command = "ls {f}"\nslots = [{name="f", type="path", does="f", required=false}]\n'
          'examples = []', "outside any"),
         ('command = "ls {f}"\nslots = [{name="f", type="fish", does="f"}]\nexamples = []',
