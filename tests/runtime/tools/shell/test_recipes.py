@@ -49,8 +49,8 @@ def _furnish(folder: Path, recipe: ShellRecipe, arguments: Mapping[str, Any]) ->
         elif path.suffix == ".zip":
             with zipfile.ZipFile(path, "w") as archive:
                 archive.write(inner, "inner.txt")
-        elif ".tar" in path.name:
-            mode: Any = "w:" + {"gz": "gz", "xz": "xz"}.get(path.suffix[1:], "")
+        elif ".tar" in path.name or path.suffix == ".tgz":
+            mode: Any = "w:" + {"gz": "gz", "tgz": "gz", "xz": "xz"}.get(path.suffix[1:], "")
             with tarfile.open(path, mode) as tar:
                 tar.add(inner, "inner.txt")
         else:
@@ -74,7 +74,7 @@ def test_examples_run_in_the_sandbox(recipe: ShellRecipe, tool: ShellTool, tmp_p
         action = tool.prepare(task, step, Proposal(recipe, example.arguments, 1.0))
         outcome = tool.run(task, action)
         assert outcome.status == "done", f"{example.text}: {action.preview}: {outcome.error}"
-        expected = {"rows": list, "lines": list, "text": str, "number": (int, float)}
+        expected: dict[str, Any] = {"rows": list, "lines": list, "text": str, "number": (int, float)}
         if recipe.output.kind in expected:
             assert isinstance(outcome.data, expected[recipe.output.kind]), example.text
         shutil.rmtree(folder)
