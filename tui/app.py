@@ -30,7 +30,8 @@ HISTORY = 2_000
 """Decisions that are asked for at the start; the figures on top cover the whole ledger."""
 FRAME_S = 1 / 30
 """Signals that arrive within one frame are drawn together."""
-RETRY_S = 1.0
+RETRY_S = (1.0, 2.0, 5.0, 15.0)
+"""Pauses between attempts to start the daemon; the last one repeats."""
 
 
 class AidecampApp(App[None]):
@@ -80,6 +81,7 @@ class AidecampApp(App[None]):
             self._inbox.append(signal)
 
     async def _load(self) -> int:
+        attempt = 0
         while True:
             try:
                 if self._start_daemon:
@@ -89,7 +91,8 @@ class AidecampApp(App[None]):
             except AidecampError as error:
                 self.main.lost = f"{error.message} {error.hint}"
                 self.main.draw()
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+                attempt += 1
             else:
                 self.board.load(reversed(page.rows), totals)
                 self.main.loaded, self.main.lost = True, ""
@@ -171,8 +174,9 @@ class AidecampApp(App[None]):
         self.push_screen(HelpScreen())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("task", "filter", "answer", "help"):
-            return self.screen is self.main
+        if action in ("task", "filter", "answer", "theme", "help"):
+            # Whoever types means letters by these keys.
+            return self.screen is self.main and not isinstance(self.focused, Input)
         return True
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

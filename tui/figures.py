@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import unicodedata
 
@@ -70,6 +71,11 @@ def dollars(usd: float) -> str:
 def size(number: int) -> str:
     """Bytes: ``912 B``, ``4.1 kB``."""
     return f"{number} B" if number < 1000 else f"{number / 1000:.1f} kB"
+
+
+def percent(share: float) -> str:
+    """Rounded down: 100 % is said of all, and of nothing less."""
+    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f}%" if share < 1 else "100%"
 
 
 def probability(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import httpx
 from models.errors import AidecampError
 from runtime.core import Event
 from runtime.daemon import place
-from runtime.daemon.errors import Conflict, DaemonMissing, revive
+from runtime.daemon.errors import Conflict, DaemonMissing, DaemonRunning, revive
 from runtime.daemon.rows import Row, Rows, unsure
 from runtime.daemon.story import Deed, Story
 from runtime.daemon.totals import Totals
@@ -35,6 +36,7 @@ __all__ = [
     "unsure",
 ]
 
+START_IT = "Start it: aidecamp daemon start."
 TIMEOUT_S = 30.0
 SILENCE_S = 25.0
 """A stream that says nothing this long (it beats every 10 s) is dead."""
@@ -98,7 +100,8 @@ class Client:
         try:
             await self.health()
         except DaemonMissing:
-            await asyncio.to_thread(start, self.socket_path)
+            with contextlib.suppress(DaemonRunning):  # Someone else was quicker.
+                await asyncio.to_thread(start, self.socket_path)
 
     async def health(self) -> Mapping[str, Any]:
         return await self._get("/v1/health")
@@ -180,9 +183,9 @@ class Client:
                     if isinstance(signal, Event):
                         after = signal.id
                     yield signal
-                lost = "the daemon closed the stream"
+                lost = f"The daemon closed the stream. {START_IT}"
             except AidecampError as error:
-                lost = error.message
+                lost = f"{error.message} {error.hint}"
             yield Link(False, lost)
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
             attempt += 1
@@ -238,7 +241,7 @@ class Client:
     def _missing(self, error: httpx.TransportError) -> DaemonMissing:
         return DaemonMissing(
             f"No daemon answers on {self.socket_path} ({type(error).__name__}).",
-            hint="Start it: aidecamp daemon start.",
+            hint=START_IT,
         )
 
 

@@ -220,7 +220,9 @@ async def test_a_task_is_typed_and_started() -> None:
     async with running(client) as (app, pilot):
         await until(pilot, lambda: app.main.loaded)
         assert "No decisions yet" in screen_text(app)
-        await pilot.press("n", *"count files", "ctrl+o", "ctrl+y", "enter")
+        await pilot.press("n", *"count files", "ctrl+o", "ctrl+y")
+        await until(pilot, lambda: "surface: gui  privacy: auto" in screen_text(app))
+        await pilot.press("enter")
         await until(pilot, lambda: bool(client.asked))
         assert client.asked == [("start", "count files", "gui", "auto")]
         assert isinstance(app.focused, DecisionTable)
@@ -302,7 +304,7 @@ async def test_one_key_stops_everything_from_every_screen(first: list[str]) -> N
 
 async def test_a_lost_daemon_is_told_with_what_to_do_and_its_return_too() -> None:
     client = FakeClient()
-    client.down = DaemonMissing("No daemon answers.", hint="Start it.")
+    client.down = DaemonMissing("No daemon answers.", hint="Start it: aidecamp daemon start.")
     async with running(client) as (app, pilot):
         await until(pilot, lambda: "No daemon answers." in screen_text(app))
         assert "aidecamp daemon start" in screen_text(app)

@@ -95,6 +95,8 @@ def test_numbers_read_well() -> None:
     assert figures.count(12_400) == "12.4k"
     assert figures.dollars(0.0041) == "$0.0041"
     assert figures.size(4100) == "4.1 kB"
+    assert figures.percent(1043 / 1044) == "99.9%"
+    assert figures.percent(1.0) == "100%"
 
 
 def test_the_tui_loads_nothing_of_the_runtime_but_client_and_records() -> None:

@@ -92,12 +92,7 @@ class DecisionsScreen(Screen[None]):
     def _lost(self) -> Content | None:
         if not self.lost:
             return None
-        return Content.assemble(
-            (" ✗ ", "bold"),
-            plain(self.lost),
-            "  Trying again; or: ",
-            ("aidecamp daemon start", "bold"),
-        )
+        return Content.assemble((" ✗ ", "bold"), plain(self.lost), ("  Trying again …", "bold"))
 
     def _waits(self) -> Content | None:
         waiting = self.board.waiting

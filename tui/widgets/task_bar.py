@@ -44,10 +44,7 @@ class TaskBar(Horizontal):
     def compose(self) -> ComposeResult:
         yield Label("task ›", classes="prompt")
         yield Input(placeholder="say what to do, then Enter", id="task-text")
-        yield Label(id="task-modes")
-
-    def on_mount(self) -> None:
-        self._tell()
+        yield Label(self._modes(), id="task-modes")
 
     def open(self) -> None:
         self.add_class("open")
@@ -70,10 +67,11 @@ class TaskBar(Horizontal):
         self._tell()
 
     def _tell(self) -> None:
-        if self.is_mounted:
-            self.query_one("#task-modes", Label).update(
-                f"^o surface: {self.surface}   ^y privacy: {self.privacy}"
-            )
+        for label in self.query("#task-modes").results(Label):
+            label.update(self._modes())
+
+    def _modes(self) -> str:
+        return f"surface: {self.surface}  privacy: {self.privacy}"
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

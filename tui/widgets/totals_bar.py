@@ -36,7 +36,7 @@ class TotalsBar(Widget):
         left = look.bar(share or 0.0, None, BAR if wide else BAR // 2)
         top = Content.assemble(
             *((text, "$success" if part == "fill" else "$border") for text, part in left),
-            ("  –   " if share is None else f" {share:5.0%}", "bold $success"),
+            ("  –    " if share is None else f" {figures.percent(share):>6}", "bold $success"),
         )
         bottom = Content.styled(
             ("served on this machine" if wide else "served here").ljust(top.cell_length),
