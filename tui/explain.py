@@ -130,9 +130,15 @@ def left_machine(story: Story) -> Content:
             for message in call.messages:
                 parts += ["\n", shown_message(message)]
         return Content.assemble(*parts)
-    parts += [("● Nothing left this machine.", "bold $success")]
+    chose_away = story.decision.chosen == "general" and not story.calls
+    if chose_away:
+        # A request that failed half-way has no call, and may still have been sent.
+        parts += [("▲ The General was chosen, and no answer is recorded.", "bold $warning")]
+    else:
+        parts += [("● Nothing left this machine.", "bold $success")]
     if (would := story.decision.would_send) is not None:
-        parts += [("\n\nThe General would have been sent ", QUIET)]
+        words = "This may have left: " if chose_away else "The General would have been sent "
+        parts += [(f"\n\n{words}", QUIET)]
         parts += [f"{would.get('tokens_in_estimated', '?')} tokens"]
         if (usd := would.get("usd_at_most_estimated")) is not None:
             parts += [f", at most {figures.dollars(usd)}"]

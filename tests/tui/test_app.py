@@ -198,6 +198,21 @@ async def test_a_declined_decision_shows_what_would_have_been_sent() -> None:
         assert "never stay local" in shown
 
 
+async def test_a_general_that_never_answered_is_not_said_to_have_got_nothing() -> None:
+    client = FakeClient()
+    task = Task(id="task_a", text="hard")
+    one = step(task)
+    would = {"messages": [{"role": "user", "content": "my words"}], "tokens_in_estimated": 7}
+    for record in (task, one, decision(one, chosen="general", would_send=would)):
+        client.put(record)
+    client.put(Result(task.id, "failed", None, "the General is down"))
+    async with running(client) as (app, pilot):
+        await until(pilot, lambda: app.main.loaded)
+        await pilot.press("enter")
+        await until(pilot, lambda: "This may have left: 7 tokens" in screen_text(app))
+        assert "Nothing left" not in screen_text(app) and "my words" in screen_text(app)
+
+
 async def test_an_open_explanation_follows_what_happens_and_steps_to_its_neighbours() -> None:
     client = FakeClient()
     task = Task(id="task_a", text="two things")

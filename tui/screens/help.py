@@ -15,11 +15,11 @@ from tui import look
 from tui.filter import FIELDS
 
 KEYS = (
-    ("n", "start a task: it runs in the daemon, and each of its steps shows up here"),
+    ("n", "start a task; each of its steps shows up here"),
     ("enter", "why this decision was made, and what came of it"),
     ("/", "filter as you type; esc clears"),
     ("f", "follow the newest, or stay where you are; any arrow key stays"),
-    ("a", "answer what waits: approve or deny an action, or words that would leave"),
+    ("a", "approve or deny what waits: an action, or words that would leave"),
     ("ctrl+x", "stop every task that runs, at once, from any screen"),
     ("t", "dark or light"),
     ("ctrl+p", "everything else"),
@@ -57,7 +57,7 @@ def _help() -> Content:
         ("━━━━━", "$success"),
         ("┃", "bold"),
         ("──", "$border"),
-        "  P(a local answer is right); the mark is the limit below which it escalates\n",
+        "  P(a local answer is right); below the mark it escalates\n",
         ("\nHow it ended\n", "bold $primary"),
     ]
     for index, one in enumerate(look.OUTCOMES.values()):
