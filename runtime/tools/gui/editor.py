@@ -17,9 +17,9 @@ from runtime.tools.gui.desk import Desk
 PROGRAM, WINDOW_CLASS, NAME = "mousepad", "Mousepad", "Mousepad"
 SUFFIX = " - Mousepad"
 NAME_TRIES = 4
-ENTER_TRIES = 3
+ACCEPT_TRIES = 10
 ESCAPE_TRIES = 3
-ENTER_TIMEOUT_S = 2.0
+ACCEPT_TIMEOUT_S = 0.5
 
 Unsaved = Literal["keep", "save", "discard"]
 
@@ -257,14 +257,20 @@ class Editor:
         if dialog is None:
             raise ToolFailed("The Save As dialog did not open.")
         try:
-            for _ in range(ENTER_TRIES):
-                self._name_file(dialog, path)
-                # The chooser reads the folder in the background, and ignores Enter until it has.
-                self.screen.settle()
-                self.desk.press("enter")
+            self._name_file(dialog, path)
+            existed = path.exists()
+            # The chooser reads the folder in the background, and ignores us until it has. A
+            # second Enter could reach the document; Alt+S would only open a menu there.
+            self.screen.settle()
+            self.desk.press("enter")
+            for _ in range(ACCEPT_TRIES):
                 if self._answered(dialog):
                     break
-            if path.exists() and self.file != path:
+                self.screen.press("alt+s")
+                active = self.screen.active()
+                if active is not None and not active.dialog:
+                    self.screen.press("esc")
+            if existed:
                 self._confirm_overwrite(path, dialog, overwrite)
             self._expect_saved(path, text, {*known, dialog.id})
         except ToolFailed:
@@ -301,7 +307,7 @@ class Editor:
             windows = self.screen.windows()
             return all(w.id != dialog.id or w.id in {v.parent for v in windows} for w in windows)
 
-        return self.screen.wait(answered, ENTER_TIMEOUT_S)
+        return self.screen.wait(answered, ACCEPT_TIMEOUT_S)
 
     def _confirm_overwrite(self, path: Path, dialog: Window, overwrite: bool) -> None:
         known = {w.id for w in self.screen.windows() if w.app != WINDOW_CLASS} | {dialog.id}
