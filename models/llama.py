@@ -146,14 +146,17 @@ class LlamaGenerator:
     async def choose(self, messages: Sequence[Message], options: Sequence[str]) -> Choice:
         """Which option answers ``messages`` best: one probability for each option.
 
-        The prompt is decoded once, and all options behind it in one batch. Raises UsageError
-        on no options or an empty one, ContextOverflow.
+        The prompt is decoded once, and all options behind it in one batch. An option is scored
+        as the whole answer, with the token that ends it: so ``/usr`` does not profit from
+        being how ``/usr/share`` begins. Raises UsageError on no options or an empty one,
+        ContextOverflow.
         """
         tokens = [self._context.tokenize(option, special=False) for option in options]
         if not tokens or not all(tokens):
             raise UsageError("there is no option to choose, or an empty one")
         prompt = self.prompt_tokens(messages)
-        return await self._submit(lambda call: self._engine.choose(prompt, tokens, options, call))
+        whole = [[*option, self._context.end_of_turn] for option in tokens]
+        return await self._submit(lambda call: self._engine.choose(prompt, whole, options, call))
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of ``text`` in this model's tokenizer."""

@@ -118,6 +118,8 @@ class LlamaContext:
         self.vocab_size = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
         self.bos = int(llama_cpp.llama_vocab_bos(self.vocab))
         self.eos = int(llama_cpp.llama_vocab_eos(self.vocab))
+        end_of_turn = int(llama_cpp.llama_vocab_eot(self.vocab))
+        self.end_of_turn = end_of_turn if end_of_turn >= 0 else self.eos
         self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.vocab))
 
         params = llama_cpp.llama_context_default_params()

@@ -18,7 +18,7 @@ from models.errors import ContextOverflow, ModelCorrupt, SchemaRefused, ToolFail
 from models.llama import LlamaGenerator
 from models.pool import Pool
 
-SYSTEM = {"role": "system", "content": "Fill in the arguments of the call, as JSON. " * 6}
+SYSTEM = {"role": "system", "content": "Fill in the arguments of the call, as JSON. " * 4}
 
 
 def ask(text: str) -> list[Message]:
@@ -221,12 +221,12 @@ async def test_choose_gives_each_option_a_probability(generator: LlamaGenerator)
         {"role": "assistant", "content": "green"},
         {"role": "user", "content": "snow"},
         {"role": "assistant", "content": "white"},
-        {"role": "user", "content": "a clear sky"},
+        {"role": "user", "content": "fresh snow"},
     ]
-    options = ["blue", "purple and yellow stripes", "beige"]
+    options = ["white", "purple and yellow stripes", "green"]
     choice = await generator.choose(messages, options)
     assert sum(choice.probabilities) == pytest.approx(1)
-    assert choice.option == "blue"
+    assert choice.option == "white"
     turned = await generator.choose(messages, options[::-1])
     assert turned.probabilities == pytest.approx(choice.probabilities[::-1], abs=0.02)
 
@@ -240,6 +240,22 @@ async def test_choose_scores_as_decoding_one_by_one_would(generator: LlamaGenera
         expected = math.log(alone[i].probabilities[0] / alone[i].probabilities[1])
         found = math.log(choice.probabilities[i] / choice.probabilities[1])
         assert found == pytest.approx(expected, abs=0.1)
+
+
+async def test_an_option_that_begins_another_is_scored_as_a_whole_answer(
+    generator: LlamaGenerator,
+) -> None:
+    messages: list[Message] = [
+        {"role": "system", "content": "Answer with the folder."},
+        {"role": "user", "content": "list the files in /etc/apt"},
+        {"role": "assistant", "content": "/etc/apt"},
+        {"role": "user", "content": "how big is /var"},
+        {"role": "assistant", "content": "/var"},
+        {"role": "user", "content": "count files in /usr/share/doc"},
+    ]
+    choice = await generator.choose(messages, ["/usr", "/usr/share", "/usr/share/doc"])
+    assert choice.option == "/usr/share/doc"
+    assert choice.probability > 0.6
 
 
 async def test_choose_takes_more_options_than_fit_one_batch(generator: LlamaGenerator) -> None:
