@@ -207,9 +207,11 @@ async def test_cached_and_uncached_answers_agree(gguf: Path, generator: LlamaGen
     try:
         for messages, cached in zip(reversed(asked), reversed(warm), strict=True):
             cold = await fresh.generate(messages, schema=schema)
-            assert cached.usage.tokens_cached == cached.usage.tokens_in - 1
-            decided = [t.id for t in cold.tokens if t.forced or t.margin > 0.05]
-            assert [t.id for t in cached.tokens if t.id in decided] == decided
+            assert cached.usage.tokens_cached > cached.usage.tokens_in / 2
+            for ours, theirs in zip(cached.tokens, cold.tokens, strict=False):
+                if not theirs.forced and theirs.margin < 0.05:
+                    break  # a near tie: batch shape alone may turn it
+                assert ours.id == theirs.id
     finally:
         fresh.close()
 
