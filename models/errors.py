@@ -69,8 +69,14 @@ class DisplayMissing(AidecampError):
 
 
 class GeneralFailed(AidecampError):
+    """``bytes_sent``: what had left the machine when it failed."""
+
     exit_code = 6
     http_status = 502
+
+    def __init__(self, message: str, *, hint: str = "", bytes_sent: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.bytes_sent = bytes_sent
 
 
 class SchemaRefused(AidecampError):

@@ -100,11 +100,13 @@ class RemoteGenerator:
                     max_completion_tokens=self.max_tokens,
                     **extra,
                 )
+                text = self._text(completion, schema)
             except openai.OpenAIError as error:
-                raise self._failure(error) from error
+                never_connected = type(error.__cause__).__name__ == "ConnectError"
+                raise self._failure(error, 0 if never_connected else sent) from error
             except ValueError as error:
-                raise self._nonsense(f"its response is not JSON ({error})") from error
-        text = self._text(completion, schema)
+                raise self._nonsense(f"its response is not JSON ({error})", sent) from error
+            text = self._text(completion, schema, sent)
         usage = completion.usage
         return Reply(
             text=text,
@@ -115,25 +117,28 @@ class RemoteGenerator:
             ms=(time.perf_counter() - started) * 1000,
         )
 
-    def _text(self, completion: ChatCompletion, schema: Mapping[str, Any] | None) -> str:
+    def _text(self, completion: ChatCompletion, schema: Mapping[str, Any] | None, sent: int) -> str:
         choices = getattr(completion, "choices", None)
         text: str | None = choices[0].message.content if choices else None
         if not text or not text.strip():
-            raise self._nonsense("it answered nothing")
+            raise self._nonsense("it answered nothing", sent)
         if schema is not None:
             try:
                 json.loads(text)
             except ValueError as error:
-                raise self._nonsense(f"it was asked for JSON and wrote {text[:80]!r}") from error
+                raise self._nonsense(
+                    f"it was asked for JSON and wrote {text[:80]!r}", sent
+                ) from error
         return text
 
-    def _nonsense(self, what: str) -> GeneralFailed:
+    def _nonsense(self, what: str, sent: int) -> GeneralFailed:
         return GeneralFailed(
             f"The General at {self.base_url} cannot be used: {what}.",
             hint="Check that the base URL ends in the API's root, such as …/v1.",
+            bytes_sent=sent,
         )
 
-    def _failure(self, error: Exception) -> GeneralFailed:
+    def _failure(self, error: Exception, sent: int) -> GeneralFailed:
         import openai
 
         where = f"The General at {self.base_url}"
@@ -141,20 +146,24 @@ class RemoteGenerator:
             return GeneralFailed(
                 f"{where} did not answer within {self.timeout_s:g} s.",
                 hint="Try again, or raise [policy] general_timeout_s in config.toml.",
+                bytes_sent=sent,
             )
         if isinstance(error, openai.APIConnectionError):
             return GeneralFailed(
                 f"{where} cannot be reached ({error.__cause__ or error}).",
                 hint="Check the URL and the network, or run with --privacy local.",
+                bytes_sent=sent,
             )
         if isinstance(error, openai.AuthenticationError):
             return GeneralFailed(
                 f"{where} refused the API key.",
                 hint="Set AIDECAMP_GENERAL__API_KEY or OPENAI_API_KEY, or store it in the keyring.",
+                bytes_sent=sent,
             )
         if isinstance(error, openai.APIStatusError):
             return GeneralFailed(
                 f"{where} answered {error.status_code}: {error.message[:200]}",
                 hint=f"The model asked for is {self.model!r}.",
+                bytes_sent=sent,
             )
-        return self._nonsense(str(error)[:200])
+        return self._nonsense(str(error)[:200], sent)

@@ -415,9 +415,13 @@ class Agent:
             permit = Permit(task.privacy, "user")
         else:
             permit = Permit(task.privacy, "policy")
-        call = await general.ask(
-            task, step, decision, messages, permit, schema=CALL_SCHEMA if recipes else None
-        )
+        try:
+            call = await general.ask(
+                task, step, decision, messages, permit, schema=CALL_SCHEMA if recipes else None
+            )
+        except GeneralFailed as failure:
+            yield general.failed_call(task, step, decision, messages, failure)
+            raise
         yield call
         if not recipes:
             if task.schema is not None:

@@ -93,7 +93,7 @@ class Ledger:
                         event.at,
                         event.task_id,
                         event.type,
-                        json.dumps(to_json(record), ensure_ascii=False),
+                        json.dumps(to_json(record)),
                     ),
                 )
                 connection.execute("COMMIT")

@@ -85,7 +85,7 @@ def build_team(
     return Team(
         router=router,
         refiner=Refiner(generator, encoder, router),
-        tool_user=ToolUser(generator, encoder),
+        tool_user=ToolUser(generator, encoder, cache=data_dir() / "cache"),
         formatter=Formatter(generator, encoder),
         general=build_general(config, policy, pool),
         tools=tools,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from models.base import Message
 from models.errors import GeneralFailed
-from models.remote import Permit, RemoteGenerator
+from models.remote import Permit, RemoteGenerator, Reply
 from runtime.config import Price
 from runtime.core import Call, Decision, Step, Task, new_id
 from runtime.tools.recipe import Proposal, Recipe
@@ -111,6 +112,29 @@ class General:
                 "No General is configured.", hint="Use --general URL, or set it in config.toml."
             )
         reply = await self.remote.complete(messages, permit, schema=schema)
+        return self._call(task, step, decision, messages, reply)
+
+    def failed_call(
+        self,
+        task: Task,
+        step: Step,
+        decision: Decision,
+        messages: Sequence[Message],
+        failure: GeneralFailed,
+    ) -> Call:
+        """The record of a call that brought no answer, so that what left is still accounted for."""
+        reply = Reply("", self.model, 0, 0, failure.bytes_sent, 0.0)
+        call = self._call(task, step, decision, messages, reply)
+        return replace(call, parameters={**call.parameters, "error": failure.message})
+
+    def _call(
+        self,
+        task: Task,
+        step: Step,
+        decision: Decision,
+        messages: Sequence[Message],
+        reply: Reply,
+    ) -> Call:
         return Call(
             id=new_id("call"),
             task_id=task.id,

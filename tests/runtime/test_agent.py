@@ -200,8 +200,9 @@ async def test_a_general_that_fails_is_a_clear_error_and_a_whole_record(
             await run(agent, asked, tmp_path)
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.check()
-    results = records(list(ledger.events(asked.id)), Result)
-    assert [r.status for r in results] == ["failed"]
+    events = list(ledger.events(asked.id))
+    assert [r.status for r in records(events, Result)] == ["failed"]
+    assert summary(events)["bytes_sent"] > 0  # what left is on record, answer or not
     ledger.close()
 
 
@@ -209,8 +210,9 @@ async def test_a_general_that_is_down_is_named(tmp_path: Path) -> None:
     with FakeGeneral() as server:
         url = server.base_url
     agent = Agent(team(general=general(url)), Policy())
-    with pytest.raises(GeneralFailed, match="cannot be reached"):
+    with pytest.raises(GeneralFailed, match="cannot be reached") as caught:
         await run(agent, task("plan: x", privacy="auto"), tmp_path)
+    assert caught.value.bytes_sent == 0
 
 
 async def test_a_weak_local_answer_escalates_and_names_the_first_decision(tmp_path: Path) -> None:

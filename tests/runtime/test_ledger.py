@@ -40,12 +40,12 @@ def action(id_: str) -> Action:
 def test_a_record_comes_back_equal(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     task = Task("t", "do it", tools=({"type": "function"},), schema={"type": "object"})
-    for record in (task, decision(), action("a"), Result("t", "done", {"n": 1})):
+    for record in (task, decision(), action("a"), Result("t", "done", {"n": "\ud800"})):
         ledger.append(Event("t", 1.5, record))
     ledger.close()
     again = Ledger(tmp_path / "ledger.db")
     back = [e.record for e in again.events()]
-    assert back == [task, decision(), action("a"), Result("t", "done", {"n": 1})]
+    assert back == [task, decision(), action("a"), Result("t", "done", {"n": "\ud800"})]
     assert [e.id for e in again.events()] == [1, 2, 3, 4]
     again.close()
 
