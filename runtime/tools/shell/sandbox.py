@@ -223,10 +223,13 @@ class Sandbox:
             argv += ["--tmpfs", place]
         # Hidden folders above the work folder come before it, the others on top of it.
         above = [p for p in self.hidden if folder.is_relative_to(os.path.realpath(p))]
-        argv += _cover(above)
+        for place in above:
+            argv += ["--tmpfs", os.path.realpath(place)]
         for path in grant.read:
             argv += ["--ro-bind", str(path), str(path)]
         argv += ["--bind" if grant.write else "--ro-bind", str(folder), str(folder)]
+        for place in above:
+            argv += ["--remount-ro", os.path.realpath(place)]
         argv += _cover(p for p in self.hidden if p not in above)
         argv += ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         if grant.network:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ToolFailed
+from runtime.config import config_file, data_dir
 from runtime.core import Action, Outcome, Step, Task, new_id
 from runtime.policy import Policy
 from runtime.tools.recipe import Proposal
@@ -31,14 +32,15 @@ _SIGPIPE = 141
 class ShellTool:
     """Acts recipes out as command lines in a sandbox.
 
-    ``own``: Aidecamp's own folders (ledger, configuration), which no command may see.
+    ``own``: Aidecamp's own folders (ledger, configuration), which no command may see; those of
+    this installation by default.
     """
 
     name = "shell"
 
-    def __init__(self, policy: Policy | None = None, *, own: Iterable[Path] = ()) -> None:
+    def __init__(self, policy: Policy | None = None, *, own: Iterable[Path] | None = None) -> None:
         policy = policy or Policy()
-        self._own = tuple(own)
+        self._own = tuple(own if own is not None else (data_dir(), config_file().parent))
         self._by_id = {r.id: r for r in shell_recipes.load()}
         self._sandbox = Sandbox(
             Limits(policy.command_timeout_s, policy.command_memory_mb),
@@ -116,8 +118,11 @@ class ShellTool:
         if not folder.is_dir():
             raise ToolFailed(f"The work folder {folder} does not exist.")
         place = self._sandbox.hides(folder)
-        if place is not None and place not in self._own:
-            raise ToolFailed(f"The work folder {folder} holds credentials.")
+        if place is not None and (place not in self._own or folder.samefile(place)):
+            raise ToolFailed(
+                f"The work folder {folder} lies in {place}, which no command may read.",
+                hint="Start in a folder of your own.",
+            )
         return folder
 
     def _grant(self, recipe: ShellRecipe, arguments: Mapping[str, Any], folder: Path) -> Grant:

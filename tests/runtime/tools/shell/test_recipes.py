@@ -74,7 +74,12 @@ def test_examples_run_in_the_sandbox(recipe: ShellRecipe, tool: ShellTool, tmp_p
         action = tool.prepare(task, step, Proposal(recipe, example.arguments, 1.0))
         outcome = tool.run(task, action)
         assert outcome.status == "done", f"{example.text}: {action.preview}: {outcome.error}"
-        expected: dict[str, Any] = {"rows": list, "lines": list, "text": str, "number": (int, float)}
+        expected: dict[str, Any] = {
+            "rows": list,
+            "lines": list,
+            "text": str,
+            "number": (int, float),
+        }
         if recipe.output.kind in expected:
             assert isinstance(outcome.data, expected[recipe.output.kind]), example.text
         shutil.rmtree(folder)

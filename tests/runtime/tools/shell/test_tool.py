@@ -176,6 +176,32 @@ def test_arguments_that_cannot_be_acted_out_are_refused(
         prepare(recipe, "", arguments)
 
 
+def test_the_ledger_is_hidden_without_being_asked_to(
+    work: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIDECAMP_HOME", str(own))
+    tool = ShellTool()
+    recipe = next(r for r in tool.recipes if r.id == "show_file")
+    proposal = Proposal(recipe, {"file": str(own / "ledger.db")}, 1.0)
+    step = Step("s", "t", 0, "shell", "")
+    with pytest.raises(ToolFailed, match="no command may read"):
+        tool.prepare(Task("t", "", folder=str(work)), step, proposal)
+    with pytest.raises(ToolFailed, match="no command may read"):
+        tool.prepare(Task("t", "", folder=str(own)), step, proposal)
+
+
+def test_a_work_folder_inside_the_data_folder_shows_only_itself(own: Path, tool: ShellTool) -> None:
+    folder = own / "work"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    recipe = next(r for r in tool.recipes if r.id == "show_file")
+    task, step = Task("t", "", folder=str(folder)), Step("s", "t", 0, "shell", "")
+    seen = tool.run(task, tool.prepare(task, step, Proposal(recipe, {"file": "mine.txt"}, 1.0)))
+    assert seen.data == "mine"
+    with pytest.raises(ToolFailed, match="no command may read"):
+        tool.prepare(task, step, Proposal(recipe, {"file": "../ledger.db"}, 1.0))
+
+
 def test_a_link_to_a_secret_is_refused(prepare: Prepare, work: Path, home: Path) -> None:
     (work / "innocent").symlink_to(home / ".ssh" / "id_ed25519")
     with pytest.raises(ToolFailed, match="no command may read"):
