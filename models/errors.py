@@ -13,7 +13,7 @@ AidecampError           1    500  base; never raised itself
 ├── ContextOverflow    13    413  more tokens than the model's context holds
 ├── ToolFailed         14    500  a tool could not do what it was asked
 └── Interrupted       130    499  stopped by the user
-Statuses of a finished task have exit codes too (``runtime.core.EXIT_CODES``): unsure 10, declined 11.
+A finished task has an exit code too (``runtime.core.EXIT_CODES``): unsure 10, declined 11.
 """
 
 from __future__ import annotations

@@ -100,7 +100,6 @@ class RemoteGenerator:
                     max_completion_tokens=self.max_tokens,
                     **extra,
                 )
-                text = self._text(completion, schema)
             except openai.OpenAIError as error:
                 never_connected = type(error.__cause__).__name__ == "ConnectError"
                 raise self._failure(error, 0 if never_connected else sent) from error

@@ -114,11 +114,14 @@ class Router:
         With the surface pinned, the user has said which kind it is: all that can still be wrong
         is that the step is a plan, or nothing that a local tool does. A ``plan`` has the
         probability that it is none after all. ``refine`` is asked of every text: P(in scope).
+        ``parse`` and ``tool`` are served by the same functions: either reading will do.
         """
         if kind == "refine":
             return reading.in_scope
         if kind == "plan" or (surface != "auto" and kind == surface):
             return max(0.0, reading.in_scope - reading.kinds["plan"])
+        if kind in ("parse", "tool"):
+            return reading.kinds["parse"] + reading.kinds["tool"]
         return reading.kinds.get(kind, 0.0)
 
     def route(
