@@ -219,8 +219,8 @@ class Sandbox:
             *("--ro-bind", "/", "/", "--dev", "/dev"),
             *(("--ro-bind", "/proc", "/proc") if grant.processes else self._proc),
         ]
-        for place in _PRIVATE:
-            argv += ["--tmpfs", place]
+        for private in _PRIVATE:
+            argv += ["--tmpfs", private]
         # Hidden folders above the work folder come before it, the others on top of it.
         above = [p for p in self.hidden if folder.is_relative_to(os.path.realpath(p))]
         for place in above:
