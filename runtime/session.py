@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,7 +44,13 @@ class Session:
         raises once the record says so.
         """
         check_task(task, self.policy)
-        await drive(self.agent, task, self.ledger, on_event, resume=resume)
+        try:
+            await drive(self.agent, task, self.ledger, on_event, resume=resume)
+        except asyncio.CancelledError:
+            # What still runs in a worker thread must end, or the process waits for it.
+            for tool in self.team.tools.values():
+                tool.close()
+            raise
         return summary(list(self.ledger.events(task.id)))
 
     def recorded(self, task_id: str) -> Task:

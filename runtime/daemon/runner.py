@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from models.errors import AidecampError, UsageError
 from runtime.agent import Approver
-from runtime.core import Action, Event, Result, Task, new_id
+from runtime.core import Action, Event, Task, new_id
 from runtime.daemon.errors import Conflict, NotFound
 from runtime.daemon.waiting import Waiting
 from runtime.drive import Runner as Agent
@@ -155,18 +154,8 @@ class Runner:
             log.exception("task %s: the agent failed", run.task.id)
             says = f"A fault in Aidecamp itself: {type(error).__name__}: {error}"
             failure = AidecampError(says, hint="`aidecamp daemon logs` has the traceback.")
-            if run.begun.done():
-                self._end(run.task, says)
         finally:
             if not run.begun.done():
                 run.begun.set_exception(failure or Conflict("The task ended without an event."))
             del self._runs[run.task.id]
             self._changed()
-
-    def _end(self, task: Task, reason: str) -> None:
-        try:
-            self._ledger.append(
-                Event(task.id, time.time(), Result(task.id, "failed", None, reason))
-            )
-        except AidecampError as error:
-            log.error("task %s: its end is not recorded: %s", task.id, error.message)
