@@ -1,0 +1,1 @@
+"""What this repository trained: one folder each, with its card."""

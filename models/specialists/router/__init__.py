@@ -1,0 +1,1 @@
+"""The Router's head, its examples, and its card (``card.md``)."""
