@@ -19,6 +19,8 @@ from runtime.tools.recipe import Slot, SlotType
 
 MOST_TEXTS = 60
 """At most this many runs of words are weighed for one slot."""
+MOST_PAIRS, MOST_ENDS = 2500, 25
+"""Beginnings times endings that are tried, and of each where there are more."""
 FREE: frozenset[SlotType] = frozenset(("text", "lines", "pattern", "label", "name"))
 """Slot types that any words of the request may fill."""
 CUES = frozenset(
@@ -188,6 +190,8 @@ def texts(
     solid = [s for s in bounds if s.type not in ("name", "integer", "number")]
     opens = [i for i, w in enumerate(tokens) if _opens(i, tokens, bounds, starts_after)]
     closes = [i for i, w in enumerate(tokens) if _closes(i, tokens, bounds, ends_before)]
+    if len(opens) * len(closes) > MOST_PAIRS:  # a long text: what a slot wants begins early
+        opens, closes = opens[:MOST_ENDS], [*closes[:MOST_ENDS], *closes[-MOST_ENDS:]]
     found: dict[tuple[tuple[int, int], ...], Candidate] = {}
     for i in opens:
         for j in closes:

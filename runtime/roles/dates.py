@@ -161,6 +161,11 @@ def _merged(text: str, days: list[_Day]) -> list[_Day]:
     return merged
 
 
+def _before(text: str, place: int) -> str:
+    """The few characters before a place: enough for a preposition, whatever the text's length."""
+    return text[max(0, place - 24) : place]
+
+
 def _inside(start: int, end: int, moments_: list[Moment]) -> bool:
     return any(start < m.end and end > m.start for m in moments_)
 
@@ -173,8 +178,9 @@ def _joined(text: str, day: _Day, clock: _Clock) -> bool:
 
 def _lead(text: str, moment: Moment) -> Moment:
     """The moment with the preposition that belongs to it ("at", "on", "by")."""
-    match = _LEAD.search(text[: moment.start])
-    start = match.start() if match else moment.start
+    match = _LEAD.search(_before(text, moment.start))
+    length_ = len(match.group()) if match else 0
+    start = moment.start - length_
     return Moment(moment.value, start, moment.end, moment.exact)
 
 
@@ -186,7 +192,10 @@ def _offsets(text: str, now: datetime) -> Iterator[Moment]:
             day = next(iter(_days(match.group("base"), now)))
             base = datetime.combine(day.day, time(9))
         sign = -1 if match.group("ago") else 1
-        moved = _shift(base, phrase, sign)
+        try:
+            moved = _shift(base, phrase, sign)
+        except (OverflowError, ValueError):  # beyond the years that a calendar holds
+            continue
         yield Moment(moved, match.start(), match.end(), base == now)
 
 
@@ -305,7 +314,7 @@ def _month_day(match: re.Match[str], today: date) -> date:
 def _clocks(text: str, days: list[_Day]) -> list[_Clock]:
     found = []
     for match in _CLOCK.finditer(text):
-        if _doubtful(match) and not _STRONG_AT.search(text[: match.start()]):
+        if _doubtful(match) and not _STRONG_AT.search(_before(text, match.start())):
             continue
         if any(d.start < match.end() and d.end > match.start() for d in days):
             continue
@@ -331,7 +340,7 @@ def _bare_hours(text: str, days: list[_Day]) -> Iterator[re.Match[str]]:
         match = _BARE.match(text, place.start())
         if not match:
             continue
-        before = text[: match.start()]
+        before = _before(text, match.start())
         beside = any(
             (
                 match.start() >= d.end

@@ -24,10 +24,10 @@ _SECONDS_OF = {**_SECONDS, "fortnight": 14 * 86400, "month": 30 * 86400, "year":
 
 TIME_UNIT = "|".join(sorted((u for u in UNITS_OF_TIME if len(u) > 1), key=len, reverse=True))
 _AMOUNT = rf"(?:half\s+an?|(?:a\s+)?quarter\s+of\s+an|three\s+quarters\s+of\s+an|an?|{NUMBER})"
-_PIECE = rf"(?:{_AMOUNT}[\s-]+(?:{TIME_UNIT})|\d+(?:\.\d+)?\s?(?:{TIME_UNIT}|[smhd]))"
+_PIECE = rf"(?:{_AMOUNT}[\s-]+(?:{TIME_UNIT})|\d{{1,9}}(?:\.\d{{1,9}})?\s?(?:{TIME_UNIT}|[smhd]))"
 _PIECE += r"(?:\s+and\s+a\s+half)?"
 _AND_HALF = rf"(?:{NUMBER}|an?)\s+and\s+a\s+half\s+(?:{TIME_UNIT})"
-LENGTH = rf"(?:{_AND_HALF}|{_PIECE})(?:(?:,\s*|\s+and\s+|\s+)(?:{_PIECE}))*"
+LENGTH = rf"(?:{_AND_HALF}|{_PIECE})(?:(?:,\s*|\s+and\s+|\s+)(?:{_PIECE})){{0,3}}"
 _SINCE = rf"(?:last|past|previous)\s+(?:{TIME_UNIT})"
 _DURATION = re.compile(
     rf"(?<![\w.-])(?:(?:last|past|previous)\s+(?:{LENGTH})|{_SINCE}|{LENGTH})(?![\w-])",

@@ -52,7 +52,7 @@ _FOLDER = re.compile(
     r"|(?P<here>(?:this|the\s+current|the\s+working|the\s+work|current|working|my\s+current)"
     r"\s+(?:folder|directory)|here)"
     r"|(?P<root>(?:the\s+)?root\s+(?:folder|directory)|the\s+whole\s+(?:file\s*system|disk))"
-    r"|(?!(?:a|an|the|this|that|new|my|empty|work)\b)(?P<before>[\w.-]+)\s+(?:folder|directory)"
+    r"|(?!(?:a|an|the|this|that|new|my|empty|work)\b)(?<![\w.-])(?P<before>[\w.-]{1,64})\s+(?:folder|directory)"
     r"|(?:folder|directory)\s+(?P<after>[A-Z][\w.-]+|[\w-]*[._-][\w.-]+)"
     r"|(?:in|into|inside|under|from|to|of)\s+(?:my\s+|the\s+)?(?P<known>Documents|Downloads|Desktop"
     r"|Pictures|Music|Videos))\b",
@@ -342,5 +342,7 @@ def _names(text: str) -> Iterator[Span]:
 
 
 def _starts_sentence(text: str, start: int) -> bool:
-    before = text[:start].rstrip(" \t\"'“‘«(")
-    return not before or before[-1] in ".!?\n:;"
+    before = text[max(0, start - 8) : start].rstrip(" \t\"'“‘«(")
+    if not before:
+        return start < 8
+    return before[-1] in ".!?\n:;"

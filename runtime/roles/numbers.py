@@ -49,10 +49,10 @@ _BIG = "|".join(SCALES)
 _WORDS = (
     rf"(?:half\s+a\s+dozen|(?:an?|one|two|three|four|five)\s+dozen|dozen"
     rf"|(?:a\s+)?couple(?:\s+of)?"
-    rf"|an?\s+(?:{_BIG})(?:[\s-]+(?:and\s+)?(?:{_SMALL}|{_BIG}))*"
-    rf"|(?:{_SMALL})(?:[\s-]+(?:and\s+)?(?:{_SMALL}|{_BIG}))*)"
+    rf"|an?\s+(?:{_BIG})(?:[\s-]+(?:and\s+)?(?:{_SMALL}|{_BIG})){{0,8}}"
+    rf"|(?:{_SMALL})(?:[\s-]+(?:and\s+)?(?:{_SMALL}|{_BIG})){{0,8}})"
 )
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
+_DIGITS = r"(?<!\d)(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:\.\d{1,15})?(?!\d)"
 NUMBER = rf"(?:{_DIGITS}|{_WORDS})"
 """Pattern of one number, digits or words; match it ignoring case."""
 
@@ -117,5 +117,9 @@ def numbers(text: str) -> Iterator[Number]:
 
 
 def _is_pronoun(text: str, start: int, end: int) -> bool:
-    after = text[end:].lstrip()
-    return bool(_PRONOUN_BEFORE.search(text[:start])) or not after or after[0] in ".,;!?)"
+    after = text[end : end + 16].lstrip()
+    return (
+        bool(_PRONOUN_BEFORE.search(text[max(0, start - 16) : start]))
+        or not after
+        or after[0] in ".,;!?)"
+    )
