@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import COMMANDS
+from runtime.core import Outcome, Result
+from runtime.ledger import Ledger, open_actions, records
 
 HEAVY = ("textual", "llama_cpp", "onnxruntime", "torch", "pyautogui", "mss", "rapidocr", "sklearn")
 
@@ -122,3 +125,34 @@ def _models() -> Path:
     from runtime.config import data_dir
 
     return data_dir() / "models"
+
+
+def test_ctrl_c_in_the_middle_leaves_a_whole_record(tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(_models())
+    work = tmp_path / "work"
+    work.mkdir()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "runtime.cli", "run", "--json", "--yes", "--folder", str(work)),
+            "; ".join(f'append the line "{n}" to {work}/log.txt' for n in range(20)),
+        ],
+        env={**os.environ, "AIDECAMP_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = work / "log.txt"
+    while not log.exists():  # the first of its writes has happened
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.check()
+    events = list(ledger.events())
+    ledger.close()
+    assert [r.status for r in records(events, Result)] == ["cancelled"]
+    assert open_actions(events) == []
+    done = [o for o in records(events, Outcome) if o.status == "done"]
+    assert len(done) <= len(log.read_text().splitlines()) < 20

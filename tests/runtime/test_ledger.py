@@ -55,7 +55,11 @@ def test_decisions_are_filtered_newest_first(tmp_path: Path) -> None:
     ledger.append(Event("t", 1, decision("d1", "shell")))
     ledger.append(Event("t", 2, decision("d2", "gui")))
     ledger.append(Event("u", 3, decision("d3", "shell", "general")))
-    ids = lambda **by: [e.record.id for e in ledger.decisions(**by)]  # type: ignore[union-attr]  # noqa: E731
+
+    def ids(**by: str) -> list[str]:
+        found = ledger.decisions(**by)  # type: ignore[arg-type]
+        return [e.record.id for e in found if isinstance(e.record, Decision)]
+
     assert ids() == ["d3", "d2", "d1"]
     assert ids(kind="shell") == ["d3", "d1"]
     assert ids(chosen="general") == ["d3"]
