@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FOLDS = 5
-BANK_SCALE = 254.0
-"""Unit vectors of 384 numbers rarely hold one above 0.5: they fit into int8, clipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +137,12 @@ def _linear(
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=recipe.inverse_l2, max_iter=500).fit(vectors, labels)
-    inside = vectors[labels < len(names), :dimension]
     return Head(
         encoder="",
         labels=names,
         weights=model.coef_,
         bias=model.intercept_,
-        bank=np.clip(np.rint(inside * BANK_SCALE), -127, 127).astype(np.int8),
-        bank_scale=BANK_SCALE,
+        bank=vectors[labels < len(names), :dimension],
         scope_weights=np.zeros(len(EVIDENCE) + 1),
     )
 
@@ -231,7 +227,7 @@ def main() -> None:
     pool = Pool()
     try:
         encoder = pool.encoder()
-        print("embedding and fitting: about a minute", file=sys.stderr)
+        print("embedding and fitting: one to two minutes", file=sys.stderr)
         head = fit_router(encoder)
         test = Part.of(encoder, router_data.load("test"))
     finally:
