@@ -157,27 +157,22 @@ def ending(summary: Mapping[str, Any]) -> Text:
 
 
 def decisions_table(events: Sequence[Event], *, with_ids: bool = False) -> Table:
-    """Decisions as rows: when, kind, who, probability against threshold, why."""
+    """Decisions as rows: kind, who serves, probability against threshold, and why."""
     table = Table(show_edge=False, pad_edge=False)
-    for name in ("kind", "step", "served by", "p vs threshold", "rule", "why"):
-        table.add_column(name, overflow="fold", no_wrap=name not in ("step", "why"))
-    if with_ids:
-        table.add_column("id", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("served by", no_wrap=True)
+    table.add_column("p vs threshold", no_wrap=True)
+    table.add_column("step, and why", overflow="fold")
     for event in events:
         if isinstance(event.record, Decision):
             d = event.record
             fixed = d.rule.startswith("role:")
             level = "" if fixed else f"{bar(d.probability, d.threshold, 6)} {d.probability:.2f}"
             step = "understand the request" if d.kind == "refine" else " ".join(d.text.split())
-            row: list[str | Text] = [
-                d.kind,
-                _short(step, 48),
-                served_by(d.chosen),
-                level,
-                d.rule,
-                d.reason,
-            ]
-            table.add_row(*row, *([d.id] if with_ids else []))
+            why = Text.assemble(_short(step, 60), "\n", (f"{d.rule}: {d.reason}", "dim"))
+            if with_ids:
+                why.append(f"\n{d.id}", "cyan")
+            table.add_row(d.kind, served_by(d.chosen), level, why)
     return table
 
 
