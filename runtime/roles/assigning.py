@@ -8,6 +8,7 @@ are in nats, roughly: differences are used as log odds (see ``filling``).
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,8 +41,8 @@ BOTH_BEFORE, ONE_BEFORE, CUE_BEFORE, NONE_BEFORE = 2.0, 1.2, 0.7, -0.5
 BOTH_AFTER, ONE_AFTER = 0.9, 0.6
 QUOTED = 1.5
 BAD_EDGE = 1.2
-COMMAND_INSIDE = 0.3
-"""Lost for each word of the recipe's own that free text swallows."""
+COMMAND_INSIDE, MOST_COMMAND = 0.3, 1.5
+"""Lost for each word of the recipe's own that free text swallows, and at most."""
 HOLE = 0.3
 IN_ORDER = 0.3
 """Won where two slots of one type stand in the recipe's order: from before to, old before new."""
@@ -66,7 +67,8 @@ SWALLOWED = 1.2
 WHOLE_SENTENCE = 0.8
 """Lost by free text that begins with the first word, which is mostly the verb."""
 BEAM = 400
-"""Partial assignments kept after each slot."""
+LEAST_BEAM, BEAM_WORDS = 24, 20_000
+"""Partial assignments kept after each slot: at most, at least, and times the request's words."""
 PER_SLOT = 14
 
 _HEAD_FAULTS = frozenset(
@@ -99,6 +101,13 @@ class Reading:
     verb: Word | None
     """The first word that is no courtesy: mostly the verb, so it explains itself."""
 
+    unclear: tuple[Word, ...] = ()
+    """Words that only a slot can explain."""
+
+    @property
+    def beam(self) -> int:
+        return max(LEAST_BEAM, min(BEAM, BEAM_WORDS // max(1, len(self.tokens))))
+
     @property
     def verb_known(self) -> bool:
         if self.verb is None:
@@ -113,7 +122,9 @@ def read(request: str, recipe: Recipe, *, now: datetime, folder: Path) -> Readin
     verb = next((w for w in tokens if w.is_word and w.lower not in FUNCTION_WORDS), None)
     if verb and any(s.start <= verb.start < s.end for s in found):
         verb = None
-    return Reading(request, tokens, found, evidence(recipe), verb)
+    learned = evidence(recipe)
+    unclear = tuple(w for w in tokens if w is not verb and _is_unclear(w, learned))
+    return Reading(request, tokens, found, learned, verb, unclear)
 
 
 def assignments(reading: Reading, recipe: Recipe) -> list[Assignment]:
@@ -132,9 +143,9 @@ def assignments(reading: Reading, recipe: Recipe) -> list[Assignment]:
         ]
         if not grown:  # every option is taken: the slot stays open
             grown = [{**values, slot.name: ABSENT} for values in partial]
-        if len(grown) > BEAM:
+        if len(grown) > reading.beam:
             grown.sort(key=lambda v: -_score(v, reading, recipe, final=False)[0])
-            grown = grown[:BEAM]
+            grown = grown[: reading.beam]
         partial = grown
     scored: dict[str, Assignment] = {}
     for values in partial:
@@ -225,7 +236,9 @@ def _score(
     if not final:
         return total, ()
     taken = [r for ranges in places.values() for r in ranges]
-    leftover = tuple(w.text for w in reading.tokens if _unexplained(w, taken, reading))
+    leftover = tuple(
+        w.text for w in reading.unclear if not any(w.start < b and w.end > a for a, b in taken)
+    )
     total -= UNEXPLAINED * len(leftover)
     total += _order(recipe, filled)
     total -= SWALLOWED * sum(
@@ -242,14 +255,11 @@ def _score(
     return total, leftover
 
 
-def _unexplained(word: Word, taken: Sequence[tuple[int, int]], reading: Reading) -> bool:
-    if not word.is_word or any(word.start < b and word.end > a for a, b in taken):
-        return False
+def _is_unclear(word: Word, learned: Evidence) -> bool:
+    """Whether a word is neither a function word nor one of the recipe's own."""
     lower = word.lower
-    known = reading.evidence.command
-    if word is reading.verb:
-        return False
-    return not (lower in FUNCTION_WORDS or lower in known or _stem(lower) in known)
+    known = lower in FUNCTION_WORDS or lower in learned.command or _stem(lower) in learned.command
+    return word.is_word and not known
 
 
 def _takes(slot: Slot, span: Span) -> bool:
@@ -335,10 +345,17 @@ def _order(recipe: Recipe, filled: Mapping[str, Candidate]) -> float:
 def _edges(option: Candidate, reading: Reading) -> float:
     if option.quoted or not option.ranges:
         return 0.0
+    tokens = reading.tokens
     inside = [
-        w for w in reading.tokens
-        if w.is_word and any(w.start < b and w.end > a for a, b in option.ranges)
-    ]  # fmt: skip
+        w
+        for start, end in option.ranges
+        for w in tokens[
+            bisect_left(tokens, start, key=lambda w: w.start) : bisect_right(
+                tokens, end, key=lambda w: w.end
+            )
+        ]
+        if w.is_word
+    ]
     if not inside:
         return -BAD_EDGE
     score = 0.0
@@ -348,7 +365,8 @@ def _edges(option: Candidate, reading: Reading) -> float:
     if last in _TAIL_FAULTS and len(inside) > 1:
         score -= BAD_EDGE
     commands = reading.evidence.command - FUNCTION_WORDS
-    return score - COMMAND_INSIDE * sum(w.lower in commands for w in inside)
+    swallowed = COMMAND_INSIDE * sum(w.lower in commands for w in inside)
+    return score - min(MOST_COMMAND, swallowed)
 
 
 def _association(slot: Slot, option: Candidate, reading: Reading) -> float:

@@ -17,10 +17,8 @@ from typing import Any
 from runtime.roles.grounding import Span, nested_numbers
 from runtime.tools.recipe import Slot, SlotType
 
-MOST_TEXTS = 60
-"""At most this many runs of words are weighed for one slot."""
-MOST_PAIRS, MOST_ENDS = 2500, 25
-"""Beginnings times endings that are tried, and of each where there are more."""
+MOST_OPENS, MOST_ENDS, MOST_HOLES = 40, 24, 3
+"""Beginnings that are tried, endings for each of them, and phrases that may stand inside."""
 FREE: frozenset[SlotType] = frozenset(("text", "lines", "pattern", "label", "name"))
 """Slot types that any words of the request may fill."""
 CUES = frozenset(
@@ -182,7 +180,7 @@ def texts(
     starts_after: frozenset[str],
     ends_before: frozenset[str],
 ) -> list[Candidate]:
-    """Runs of words that a free-text slot could hold, longest first where there are too many.
+    """Runs of words that a free-text slot could hold.
 
     ``starts_after`` and ``ends_before``: words that stand around such slots in the examples.
     """
@@ -190,26 +188,26 @@ def texts(
     solid = [s for s in bounds if s.type not in ("name", "integer", "number")]
     opens = [i for i, w in enumerate(tokens) if _opens(i, tokens, bounds, starts_after)]
     closes = [i for i, w in enumerate(tokens) if _closes(i, tokens, bounds, ends_before)]
-    if len(opens) * len(closes) > MOST_PAIRS:  # a long text: what a slot wants begins early
-        opens, closes = opens[:MOST_ENDS], [*closes[:MOST_ENDS], *closes[-MOST_ENDS:]]
+    opens = opens[:MOST_OPENS]  # in a long text, what a slot wants begins early
     found: dict[tuple[tuple[int, int], ...], Candidate] = {}
+    holes = [s for s in solid if s.type in ("datetime", "duration")][:MOST_HOLES]
     for i in opens:
-        for j in closes:
-            if j < i:
-                continue
+        ends = [j for j in closes if j >= i]
+        if len(ends) > MOST_ENDS:
+            ends = [*ends[: MOST_ENDS // 2], *ends[-MOST_ENDS // 2 :]]
+        for j in ends:
             start, end = tokens[i].start, tokens[j].end
             if any(s.start < start < s.end or s.start < end < s.end for s in solid):
                 continue
             whole = _run(request, ((start, end),))
             found[whole.ranges] = whole
-            for span in solid:
-                if span.quoted or not start < span.start < span.end < end:
+            for hole in holes:
+                if not start < hole.start < hole.end < end:
                     continue
-                if any(w.is_word and w.start >= span.end and w.end <= end for w in tokens):
-                    pierced = _run(request, ((start, span.start), (span.end, end)))
+                if any(w.is_word and w.start >= hole.end for w in tokens[i : j + 1]):
+                    pierced = _run(request, ((start, hole.start), (hole.end, end)))
                     found[pierced.ranges] = pierced
-    runs = sorted(found.values(), key=lambda c: len(str(c.value)), reverse=True)
-    return runs[:MOST_TEXTS]
+    return list(found.values())
 
 
 def singles(tokens: Sequence[Word], ordinary: frozenset[str]) -> list[Candidate]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,6 +35,9 @@ FUNCTION_WORDS = frozenset((
     "with", "would", "you", "your",
 ))  # fmt: skip
 """Words that need no explanation in any request."""
+
+NEAR = 12
+"""Words before and after a slot among which its context is sought: another slot may be long."""
 
 _NOWHERE = Path("/nonexistent")
 _ANY_TIME = datetime(2026, 1, 5, 12)
@@ -162,11 +166,17 @@ def contexts(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Up to two words before and two after a slot's place; another slot is one word."""
     start, end = ranges[0][0], ranges[-1][1]
-    before = [w for w in tokens if w.end <= start]
-    after = [w for w in tokens if w.start >= end]
+    first = bisect_right(tokens, start, key=lambda w: w.end)
+    last = bisect_left(tokens, end, key=lambda w: w.start)
+    before = list(tokens[max(0, first - NEAR) : first])
+    after = list(tokens[last : last + NEAR])
+    if first <= NEAR:
+        before.insert(0, START_WORD)
+    if last + NEAR >= len(tokens):
+        after.append(END_WORD)
     return (
-        tuple(reversed(_abstract([START_WORD, *before][::-1], others)))[-2:],
-        tuple(_abstract([*after, END_WORD], others))[:2],
+        tuple(reversed(_abstract(before[::-1], others)))[-2:],
+        tuple(_abstract(after, others))[:2],
     )
 
 
