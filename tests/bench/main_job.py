@@ -1,12 +1,13 @@
 """The main job, measured: the four demo tasks ten times each, and forty unseen tasks.
 
-    python -m tests.bench.main_job [--rounds 10] [--only demo|unseen|privacy]
+    python -m tests.bench.main_job [--rounds 10] [--only demo|unseen|privacy|dev] [--match gui-]
 
 ``success`` and ``unseen_success`` are shares of tasks whose check of the real effect passed;
 ``wrong_sure`` is the share of unseen tasks that ended ``done`` although their check failed.
 ``bytes_sent`` is measured at the socket: the four demo tasks run with ``--privacy local`` and a
 General configured on loopback, in a network namespace of their own, and what all processes in
-it sent over any interface is counted there by the kernel.
+it sent over any interface is counted there by the kernel. ``--only dev`` runs the development
+tasks (``dev.py``) and shows why each went wrong; its figures are never a result.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from models.errors import AidecampError
 from runtime.core import Task, new_id
 from runtime.demo import DEMOS
 from runtime.session import Session, open_session
+from tests.bench.dev import DEV, DevTask
 from tests.bench.unseen import NOW, UNSEEN
 from tests.fakes import FakeGeneral
 
@@ -95,27 +97,63 @@ def run_demos(session: Session, rounds: int) -> tuple[list[bool], list[Mapping[s
     return passed, bodies
 
 
+def run_item(session: Session, item: Any) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """One task of a set: its row and its summary."""
+    with tempfile.TemporaryDirectory(prefix="aidecamp-bench-") as name:
+        folder = Path(name)
+        item.setup(folder)
+        task = Task(
+            new_id("task"),
+            item.text.replace("{folder}", name),
+            folder=name,
+            now=NOW.isoformat(),
+            yes=True,
+            privacy=session.config.privacy,
+        )
+        body = run_one(session, task)
+        passed = bool(item.check(body, folder))
+    return {"id": item.id, "kind": item.kind, "passed": passed, "status": body["status"]}, body
+
+
 def run_unseen(session: Session) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
     rows, bodies = [], []
     for item in UNSEEN:
-        with tempfile.TemporaryDirectory(prefix="aidecamp-bench-") as name:
-            folder = Path(name)
-            item.setup(folder)
-            task = Task(
-                new_id("task"),
-                item.text.replace("{folder}", name),
-                folder=name,
-                now=NOW.isoformat(),
-                yes=True,
-                privacy=session.config.privacy,
-            )
-            body = run_one(session, task)
-            passed = bool(item.check(body, folder))
-        rows.append({"id": item.id, "kind": item.kind, "passed": passed, "status": body["status"]})
+        row, body = run_item(session, item)
+        rows.append(row)
         bodies.append(body)
         # Only ids and statuses: nobody tunes to what these tasks say.
-        note(f"unseen {len(rows)}/{len(UNSEEN)}  {item.id:<12} {body['status']:<10} {passed}")
+        note(f"unseen {len(rows)}/{len(UNSEEN)}  {item.id:<12} {row['status']:<10} {row['passed']}")
     return rows, bodies
+
+
+def run_dev(session: Session, match: str) -> list[dict[str, Any]]:
+    rows = []
+    for item in DEV:
+        if match not in item.id:
+            continue
+        row, body = run_item(session, item)
+        rows.append(row)
+        note(f"{item.id:<22} {row['status']:<10} {row['passed']}")
+        if not row["passed"] or row["status"] != "done":
+            explain(item, body)
+    return rows
+
+
+def explain(item: DevTask, body: Mapping[str, Any]) -> None:
+    """What became of a development task, step by step, on stderr."""
+    note(f"    {item.text}\n    reason: {body['reason']}\n    answer: {str(body['answer'])[:300]}")
+    for step in body["steps"]:
+        if step["kind"] == "refine":
+            continue
+        note(f"    [{step['kind']}] {step['text']}")
+        for decision in step["decisions"]:
+            note(f"        {decision['chosen']} by {decision['rule']}: {decision['reason'][:200]}")
+        for call in step["calls"]:
+            note(f"        {call['role']}: {call['answer'][:200]} ({call['confidence']:.2f})")
+        if step["action"]:
+            action, outcome = step["action"], step["outcome"] or {}
+            note(f"        {action['risk']} {action['recipe']} {action['arguments']}")
+            note(f"        {outcome.get('status')}: {outcome.get('error')}")
 
 
 def step_ms(bodies: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
@@ -168,13 +206,42 @@ def bytes_under_privacy_local() -> int:
     return int(json.loads(done.stdout.splitlines()[-1])["bytes_sent"])
 
 
+def dev_figures(match: str) -> dict[str, Any]:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        open_session(ledger_file=Path(name) / "ledger.db") as session,
+    ):
+        rows = run_dev(session, match)
+    wrong_sure = sum(row["status"] == "done" and not row["passed"] for row in rows)
+    return {
+        "development_only": True,
+        "right": sum(row["passed"] for row in rows),
+        "tasks": len(rows),
+        "wrong_sure": wrong_sure,
+        "by_kind": shares(rows),
+    }
+
+
+def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Right of all, by kind."""
+    return {
+        kind: f"{sum(r['passed'] for r in rows if r['kind'] == kind)}"
+        f"/{sum(r['kind'] == kind for r in rows)}"
+        for kind in dict.fromkeys(row["kind"] for row in rows)
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--only", choices=["demo", "unseen", "privacy"])
+    parser.add_argument("--only", choices=["demo", "unseen", "privacy", "dev"])
+    parser.add_argument("--match", default="", help="with --only dev: part of the tasks' ids")
     options = parser.parse_args()
     if options.only == "privacy":
         print(json.dumps({"bytes_sent": probe_privacy()}))
+        return
+    if options.only == "dev":
+        print(json.dumps(dev_figures(options.match)))
         return
     memory = PeakMemory()
     started = time.perf_counter()
@@ -188,11 +255,7 @@ def main() -> None:
     p50, p95 = step_ms(bodies)
     right = sum(row["passed"] for row in rows)
     wrong_sure = sum(row["status"] == "done" and not row["passed"] for row in rows)
-    by_kind = {
-        kind: f"{sum(r['passed'] for r in rows if r['kind'] == kind)}"
-        f"/{sum(r['kind'] == kind for r in rows)}"
-        for kind in dict.fromkeys(row["kind"] for row in rows)
-    }
+    by_kind = shares(rows)
     share = local_share(bodies)
     result = {
         "episodes": len(passed) + len(rows),
