@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from runtime.roles.candidates import (
     ABSENT,
@@ -54,6 +55,8 @@ CAPITALS = 0.4
 """Won by a pattern or label in capital letters, such as TODO."""
 MOST_WORDS = 6
 """A pattern, name or label has no more words than this unless it is quoted."""
+NO_CONTENT = 1.5
+"""Lost by free text made of nothing but the recipe's own words and function words."""
 UNNAMED_CHOICE = 0.7
 CHOICE_WORD = 0.6
 """Won for each word that the examples have with this choice alone."""
@@ -71,12 +74,25 @@ LEAST_BEAM, BEAM_WORDS = 24, 20_000
 """Partial assignments kept after each slot: at most, at least, and times the request's words."""
 PER_SLOT = 14
 
-_HEAD_FAULTS = frozenset(
-    ("to", "that", "and", "for", "about", "of", "at", "is", "or", "then", "saying", "called",
-     "named", "titled", "with", "by", "from", "into", "in", "on", "please", "some", "an", "a",
-     "the")
-)  # fmt: skip
-_TAIL_FAULTS = ENDS | {"the", "a", "an", "my", "that", "of", "is", "called", "or", "then", "it"}
+_HEAD_FAULTS = frozenset((
+    "to", "that", "and", "for", "about", "of", "at", "is", "or", "then", "saying", "says",
+    "reading", "called", "named", "titled", "with", "by", "from", "into", "in", "on", "please",
+    "some", "an", "a", "the",
+))  # fmt: skip
+_LABEL_KINDS = frozenset(("button", "menu", "field", "tab", "window", "icon", "link", "option"))
+_TAIL_FAULTS = (ENDS - _LABEL_KINDS) | {
+    "the",
+    "a",
+    "an",
+    "my",
+    "that",
+    "of",
+    "is",
+    "called",
+    "or",
+    "then",
+    "it",
+}
 _SOLID = frozenset(("datetime", "duration", "size", "path", "extension", "keys"))
 
 
@@ -153,7 +169,24 @@ def assignments(reading: Reading, recipe: Recipe) -> list[Assignment]:
         key = repr(sorted((n, c.value) for n, c in values.items() if c is not ABSENT))
         if key not in scored or score > scored[key].score:
             scored[key] = Assignment(values, score, leftover)
-    return sorted(scored.values(), key=lambda a: -a.score)
+    best = sorted(scored.values(), key=lambda a: -a.score)
+    return [a for a in best if not _is_padded(a, best, recipe)]
+
+
+def _is_padded(way: Assignment, others: Sequence[Assignment], recipe: Recipe) -> bool:
+    """Whether the same way without one optional free text explains as much of the request."""
+    for slot in recipe.slots:
+        value = way.values.get(slot.name, ABSENT)
+        if slot.required or slot.type not in FREE or value is ABSENT or value.quoted:
+            continue
+        bare = _said({**way.values, slot.name: ABSENT})
+        if any(_said(o.values) == bare and len(o.leftover) <= len(way.leftover) for o in others):
+            return True
+    return False
+
+
+def _said(values: Mapping[str, Candidate]) -> dict[str, Any]:
+    return {n: c.value for n, c in values.items() if c is not ABSENT}
 
 
 def _options(slot: Slot, reading: Reading, recipe: Recipe) -> list[Candidate]:
@@ -329,6 +362,8 @@ def _short_form(slot: Slot, option: Candidate, reading: Reading) -> float:
         )
         return TYPED_NAME if named else -UNTYPED_NAME - EXTRA_WORD * extra
     score = -extra * (EXTRA_WORD if slot.type == "pattern" else EXTRA_LABEL_WORD)
+    if slot.type == "label" and value.lower().split()[-1] in _LABEL_KINDS:
+        score -= BAD_EDGE  # "the Cancel button" bears the words "Cancel"
     return score + (CAPITALS if value.isupper() else 0.0)
 
 
@@ -365,6 +400,8 @@ def _edges(option: Candidate, reading: Reading) -> float:
     if last in _TAIL_FAULTS and len(inside) > 1:
         score -= BAD_EDGE
     commands = reading.evidence.command - FUNCTION_WORDS
+    if not any(_is_unclear(w, reading.evidence) for w in inside):
+        score -= NO_CONTENT
     swallowed = COMMAND_INSIDE * sum(w.lower in commands for w in inside)
     return score - min(MOST_COMMAND, swallowed)
 

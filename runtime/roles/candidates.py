@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from runtime.roles.grounding import Span, nested_numbers
+from runtime.roles.numbers import NUMBER, number
 from runtime.tools.recipe import Slot, SlotType
 
 MOST_OPENS, MOST_ENDS, MOST_HOLES = 40, 24, 3
@@ -28,8 +29,10 @@ CUES = frozenset(
     "know", "word", "text", "phrase", "containing", "contain", "contains", "button", "on",
 ))  # fmt: skip
 """Words after which free text often begins, in any tool."""
-ENDS = frozenset(("to", "on", "in", "into", "from", "at", "for", "as", "by", "with", "please",
-                  "and", "under", "inside"))  # fmt: skip
+ENDS = frozenset((
+    "to", "on", "in", "into", "from", "at", "for", "as", "by", "with", "please", "and", "under",
+    "inside", "button", "menu", "field", "tab", "window", "icon", "link", "checkbox", "option",
+))  # fmt: skip
 """Words before which free text often ends."""
 
 PATH_CUES = frozenset(
@@ -40,6 +43,11 @@ PATH_CUES = frozenset(
 """Words after which the name of a file or folder often stands."""
 
 _CLOSING = "?!.)]}>%'\"’”»`$€£*+"
+_LINES = re.compile(
+    rf"\b(?P<count>{NUMBER})\s+lines?\b(?:\s+(?:that\s+)?(?:say|says|saying|reading|of\s+text))?"
+    r"\s*[:,]?\s+(?P<body>\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _PARTICLES = frozenset(("up", "down", "out", "on", "in", "off", "a", "an", "the", "some"))
 
 _TOKEN = re.compile(r"\w+(?:['’.@+&/-]\w+)*['’]?|[^\w\s]")
@@ -99,6 +107,9 @@ def typed(slot: Slot, found: Sequence[Span], text: str) -> list[Candidate]:
     if slot.type in ("choice", "boolean"):
         return _choices(slot, text) if slot.type == "choice" else []
     spans = [s for s in found if s.type in _accepted(slot)]
+    if slot.type in ("path", "new_path") and any(s.type == "path" for s in spans):
+        # a quotation is a file's name only if it looks like one, where real ones stand beside it
+        spans = [s for s in spans if s.type == "path" or re.search(r"^\S*[./]\S*$", s.value)]
     if slot.type in ("integer", "number") and not spans:
         spans = [
             n for s in found if s.type in ("size", "duration") for n in nested_numbers(text, s)
@@ -110,12 +121,27 @@ def typed(slot: Slot, found: Sequence[Span], text: str) -> list[Candidate]:
         if (value := convert(slot, span)) is not None and _within(slot, value)
     ]  # fmt: skip
     if slot.type == "lines":
+        values += _listed(text)
         quotes = [v for v in values if v.quoted]
         if len(quotes) > 1:
             joined = "\n".join(q.value for q in quotes)
             values.append(Candidate(joined, joined, tuple(r for q in quotes for r in q.ranges),
                                     quoted=True))  # fmt: skip
     return values
+
+
+def _listed(text: str) -> list[Candidate]:
+    """ "two lines: red and blue" is two lines, where as many are named as were announced."""
+    match = _LINES.search(text)
+    if match is None:
+        return []
+    start, end = match.span("body")
+    body = match.group("body").rstrip(" .!")
+    parts = [p.strip() for p in re.split(r"\s*(?:,\s*and\s+|[,;]\s*|\s+and\s+|\n)\s*", body)]
+    if len(parts) != number(match.group("count")) or not all(parts) or '"' in body:
+        return []
+    joined = "\n".join(parts)
+    return [Candidate(joined, joined, ((start, end),), quoted=True)]  # as plain as a quotation
 
 
 def _accepted(slot: Slot) -> frozenset[SlotType]:

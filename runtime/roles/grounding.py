@@ -195,7 +195,11 @@ def _closing(text: str, start: int) -> int | None:
         if start + 1 >= len(text) or text[start + 1].isspace():
             return None
         for end in range(start + 2, len(text)):
-            if text[end] == "'" and not _in_word(text, end) and not text[end - 1].isspace():
+            if (
+                text[end] == "'"
+                and not _in_word(text, end)
+                and not text[end + 1 : end + 2].isalnum()
+            ):
                 return end
     return None
 

@@ -229,6 +229,8 @@ def _scalar(data: Any, schema: Mapping[str, Any], kind: str) -> Any:
         data = data[0]
     if isinstance(data, Mapping) and kind:
         cells = [v for v in data.values() if _suits(v, schema)]
+        # a column that is text already is meant before one that could be written as text
+        cells = [v for v in cells if isinstance(v, str) == (kind == "string")] or cells
         if len(cells) != 1:
             raise LookupError(f"{len(cells)} values could be the one {kind}")
         data = cells[0]
