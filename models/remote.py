@@ -77,12 +77,18 @@ class RemoteGenerator:
 
         sent = 0
 
-        async def count(request: Any) -> None:
-            nonlocal sent
-            sent += len(request.content)
+        async def watch(request: Any) -> None:
+            async def count(event: str, info: Mapping[str, Any]) -> None:
+                nonlocal sent
+                # A retry sends it all again; a connection that failed sent nothing; a proxy's
+                # CONNECT carries no body.
+                if event.endswith(".send_request_headers.started"):
+                    sent += len(request.content) * (info["request"].method != b"CONNECT")
+
+            request.extensions["trace"] = count
 
         started = time.perf_counter()
-        http = openai.DefaultAsyncHttpxClient(event_hooks={"request": [count]})
+        http = openai.DefaultAsyncHttpxClient(event_hooks={"request": [watch]})
         async with openai.AsyncOpenAI(
             base_url=self.base_url,
             api_key=self._api_key or "none",
@@ -101,25 +107,28 @@ class RemoteGenerator:
                     **extra,
                 )
             except openai.OpenAIError as error:
-                never_connected = type(error.__cause__).__name__ == "ConnectError"
-                raise self._failure(error, 0 if never_connected else sent) from error
+                raise self._failure(error, sent) from error
             except ValueError as error:
                 raise self._nonsense(f"its response is not JSON ({error})", sent) from error
             text = self._text(completion, schema, sent)
         usage = completion.usage
         return Reply(
             text=text,
-            model=completion.model or self.model,
-            tokens_in=usage.prompt_tokens if usage else 0,
-            tokens_out=usage.completion_tokens if usage else 0,
+            model=completion.model if isinstance(completion.model, str) else self.model,
+            tokens_in=_count(usage, "prompt_tokens"),
+            tokens_out=_count(usage, "completion_tokens"),
             bytes_sent=sent,
             ms=(time.perf_counter() - started) * 1000,
         )
 
     def _text(self, completion: ChatCompletion, schema: Mapping[str, Any] | None, sent: int) -> str:
-        choices = getattr(completion, "choices", None)
-        text: str | None = choices[0].message.content if choices else None
-        if not text or not text.strip():
+        # The SDK builds its records without checking them: any field may be of any type.
+        try:
+            choices: Any = completion.choices
+            text: Any = choices[0].message.content if choices else None
+        except (AttributeError, KeyError, TypeError) as error:
+            raise self._nonsense("its response is no chat completion", sent) from error
+        if not isinstance(text, str) or not text.strip():
             raise self._nonsense("it answered nothing", sent)
         if schema is not None:
             try:
@@ -166,3 +175,9 @@ class RemoteGenerator:
                 bytes_sent=sent,
             )
         return self._nonsense(str(error)[:200], sent)
+
+
+def _count(usage: Any, name: str) -> int:
+    """A token count as the server reported it; 0 where it reported none."""
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) and count > 0 else 0
