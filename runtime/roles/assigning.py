@@ -208,6 +208,9 @@ def _options(slot: Slot, reading: Reading, recipe: Recipe) -> list[Candidate]:
         if slot.type not in ("text", "lines"):
             options = known + [o for o in options if _is_short(o)]
             options += singles(reading.tokens, ordinary)
+        if slot.type == "name":  # no verb and no little word is anybody's name
+            closed = FUNCTION_WORDS | CUES | ({reading.verb.lower} if reading.verb else set())
+            options = [o for o in options if o in known or str(o.value).lower() not in closed]
         options.sort(key=lambda o: -_local(slot, o, reading))
         options = options[:PER_SLOT]
     elif slot.type == "choice" and not known and slot.required and slot.default is None:

@@ -48,6 +48,7 @@ _LINES = re.compile(
     r"\s*[:,]?\s+(?P<body>\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_QUOTE = re.compile(r"[\"“”‘«»„`]|(?<!\w)'")
 _PARTICLES = frozenset(("up", "down", "out", "on", "in", "off", "a", "an", "the", "some"))
 
 _TOKEN = re.compile(r"\w+(?:['’.@+&/-]\w+)*['’]?|[^\w\s]")
@@ -138,7 +139,7 @@ def _listed(text: str) -> list[Candidate]:
     start, end = match.span("body")
     body = match.group("body").rstrip(" .!")
     parts = [p.strip() for p in re.split(r"\s*(?:,\s*and\s+|[,;]\s*|\s+and\s+|\n)\s*", body)]
-    if len(parts) != number(match.group("count")) or not all(parts) or '"' in body:
+    if len(parts) != number(match.group("count")) or not all(parts) or _QUOTE.search(body):
         return []
     joined = "\n".join(parts)
     return [Candidate(joined, joined, ((start, end),), quoted=True)]  # as plain as a quotation
@@ -230,7 +231,8 @@ def texts(
             for hole in holes:
                 if not start < hole.start < hole.end < end:
                     continue
-                if any(w.is_word and w.start >= hole.end for w in tokens[i : j + 1]):
+                rest = next(w for w in tokens[i : j + 1] if w.end > hole.end)
+                if rest.is_word:
                     pierced = _run(request, ((start, hole.start), (hole.end, end)))
                     found[pierced.ranges] = pierced
     return list(found.values())
