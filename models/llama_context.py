@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = 512
 """Tokens in one llama_decode: a cancelled call waits for one such batch at most."""
+# llama.cpp's OpenMP threads spin at every barrier. Where another program wants a core, each spin
+# lasts a whole time slice: decoding on two busy cores took up to 60 times longer than asleep.
+# libgomp reads this once, when llama.cpp is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _log: deque[str] = deque(maxlen=8)
 _log_callback: Any = None
 
