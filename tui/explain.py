@@ -10,8 +10,8 @@ from textual.content import Content
 
 from runtime.core import Action, Call, Decision
 from runtime.daemon.client import Deed, Story
+from runtime.plain import plain
 from tui import figures, look
-from tui.figures import plain
 
 Part = Content | tuple[str, str] | str
 QUIET = "$quiet"

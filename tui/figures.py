@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-import unicodedata
 
 from rich.cells import cell_len, set_cell_size
 
+from runtime.plain import plain
+
 MAX_CELL_CHARS = 400
 """No terminal line shows more, so no more of a long text is looked at for a table's cell."""
-
-
-def plain(text: str, *, lines: bool = False) -> str:
-    """``text`` without anything that a terminal obeys: control characters, escape sequences and
-    bidirectional overrides become visible or go. ``lines`` keeps line ends."""
-    out = []
-    for char in text.replace("\r\n", "\n"):
-        if char == "\n":
-            out.append("\n" if lines else " ⏎ ")
-        elif char == "\t":
-            out.append("    " if lines else " ")
-        elif (category := unicodedata.category(char)) == "Cc":
-            out.append(chr(0x2400 + ord(char)) if ord(char) < 0x20 else "␡")
-        elif category in ("Cf", "Co", "Cs", "Zl", "Zp"):
-            out.append("" if category == "Cf" else "�")
-        else:
-            out.append(char)
-    return "".join(out)
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:

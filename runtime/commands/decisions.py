@@ -13,7 +13,13 @@ from runtime.core import Action, Call, Decision, Outcome, to_json
 from runtime.ledger import Ledger, records
 from runtime.team import ledger_path
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="The record of every decision: list, show, export.",
+    epilog="Example: aidecamp decisions list --kind shell",
+)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -33,14 +39,12 @@ def list_(
     if as_json:
         print(json.dumps({"decisions": [e.to_json() for e in events]}, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from runtime.commands import show
 
     if not events:
-        Console().print('No decision yet. Try: aidecamp run "how much memory is free?"')
+        show.console().print('No decision yet. Try: aidecamp run "how much memory is free?"')
         return
-    Console().print(show.decisions_table(events, with_ids=True))
+    show.console().print(show.decisions_table(events, with_ids=True))
 
 
 @app.command("show", epilog="Example: aidecamp decisions show dec_019…")
@@ -66,11 +70,9 @@ def show_(
     if as_json:
         print(json.dumps(body, ensure_ascii=False))
         return
-    from rich.console import Console
-
     from runtime.commands import show
 
-    console = Console()
+    console = show.console()
     console.print(show.one_decision(decision))
     for later in events:
         record = later.record

@@ -28,8 +28,6 @@ def demo(
     import sys
     from dataclasses import replace
 
-    from rich.console import Console
-
     from runtime.agent import Approver
     from runtime.commands import show
     from runtime.commands.run import ask_action, ask_send
@@ -37,7 +35,7 @@ def demo(
     from runtime.demo import DEMOS
     from runtime.session import open_session
 
-    console = Console(stderr=as_json)
+    console = show.console(stderr=as_json)
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     approver = Approver(ask_action, ask_send) if asks else None
     rows: list[dict[str, Any]] = []

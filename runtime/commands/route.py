@@ -44,8 +44,6 @@ def route(
     if as_json:
         print(json.dumps(to_json(decision), ensure_ascii=False))
         return
-    from rich.console import Console
-
     from runtime.commands import show
 
-    Console().print(show.one_decision(decision))
+    show.console().print(show.one_decision(decision))

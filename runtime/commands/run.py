@@ -15,6 +15,7 @@ import typer
 
 from models.errors import SchemaRefused, UsageError
 from runtime.core import EXIT_CODES, Action, Task, new_id
+from runtime.plain import plain
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -96,8 +97,6 @@ def execute(
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Run ``task`` here to its end, and return its summary. Shows it live unless ``quiet``."""
-    from rich.console import Console
-
     from runtime.agent import Approver, check_task
     from runtime.commands import show
     from runtime.config import load_config
@@ -107,7 +106,7 @@ def execute(
     task = dataclasses.replace(task, privacy=config.privacy)
     if resume is None:
         check_task(task, config.make_policy())  # before anything heavy is loaded
-    console = Console(stderr=quiet)
+    console = show.console(stderr=quiet)
     interactive = sys.stdin.isatty() and sys.stdout.isatty() and not quiet
     approver = Approver(ask_action, ask_send) if interactive else None
     with open_session(
@@ -135,17 +134,15 @@ async def ask_action(action: Action, reason: str) -> bool:
 
 async def ask_send(preview: Mapping[str, Any]) -> bool:
     """Show exactly what would be sent to the General, and ask."""
-    from rich.console import Console
-
     from runtime.commands import show
 
-    Console().print(show.would_send(preview))
+    show.console().print(show.would_send(preview))
     return await asyncio.to_thread(_confirm, "Send this?")
 
 
 def _confirm(question: str) -> bool:
     try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        return input(f"{plain(question, lines=True)} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

@@ -50,10 +50,11 @@ def savings(
     if as_json:
         print(json.dumps(body, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from runtime.commands import show
+
+    console = show.console()
     if not totals.calls:
         console.print('No model call yet. Try: aidecamp run "how much memory is free?"')
         return

@@ -6,19 +6,52 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    ConsoleRenderable,
+    Group,
+    RenderableType,
+    RenderHook,
+    RenderResult,
+)
 from rich.markup import escape
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from runtime.core import Action, Call, Decision, Event, Gate, Outcome, Step
+from runtime.plain import plain
 
 GLYPHS = {"local": "●", "general": "▲", "declined": "◇"}
 COLOURS = {"local": "green", "general": "magenta", "declined": "yellow"}
 STATUS_COLOURS = {"done": "green", "unsure": "yellow", "declined": "yellow"}
 MAX_ROWS = 20
 MAX_LINES = 40
+
+
+class _Plain(RenderHook):
+    """Whatever is printed, none of its text is obeyed by the terminal."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_PlainRenderable(one) for one in renderables]
+
+
+class _PlainRenderable:
+    def __init__(self, inner: ConsoleRenderable) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for text, style, control in console.render(self._inner, options):
+            yield Segment(text if control else plain(text, lines=True), style, control)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where the commands print: file names, outputs and answers are shown, never obeyed."""
+    made = Console(stderr=stderr)
+    made.push_render_hook(_Plain())
+    return made
 
 
 def served_by(chosen: str) -> Text:
@@ -171,7 +204,7 @@ def decisions_table(events: Sequence[Event], *, with_ids: bool = False) -> Table
             step = "understand the request" if d.kind == "refine" else " ".join(d.text.split())
             why = Text.assemble(_short(step, 60), "\n", (f"{d.rule}: {d.reason}", "dim"))
             if with_ids:
-                why.append(f"\n{d.id}", "cyan")
+                why.append(f"\n{d.id}\n{d.task_id}", "cyan")
             table.add_row(d.kind, served_by(d.chosen), level, why)
     return table
 

@@ -113,6 +113,7 @@ def test_the_tui_loads_nothing_of_the_runtime_but_client_and_records() -> None:
     assert {m for m in loaded if not m.startswith("runtime.daemon")} <= {
         "runtime.core",
         "runtime.config",
+        "runtime.plain",
         "runtime.policy",
         "models.errors",
     }

@@ -12,8 +12,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from runtime.daemon.client import Waiting
+from runtime.plain import plain
 from tui.explain import shown_action, shown_message
-from tui.figures import plain
 
 Verdict = Literal["approve", "deny"]
 

@@ -8,8 +8,8 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Footer
 
+from runtime.plain import plain
 from tui.board import Board
-from tui.figures import plain
 from tui.widgets import notice
 from tui.widgets.banner import Banner
 from tui.widgets.decision_table import DecisionTable
