@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
+    epilog="Example: aidecamp models pull tiny",
     help="The local models: what exists, what is here, pull, check and remove.",
 )
 

@@ -16,7 +16,7 @@ app = typer.Typer(
     epilog="Example: aidecamp daemon start && aidecamp daemon status",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
