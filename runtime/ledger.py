@@ -222,7 +222,8 @@ class Ledger:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> StorageFailed:
-        kept = f"Everything up to event {self._last_id} is kept" if self._last_id else "Nothing yet"
+        last = self._last_id
+        kept = f"Everything up to event {last} is kept" if last else "Nothing was recorded yet"
         return StorageFailed(
             f"The ledger {self.path} cannot be used: {error}. {kept}.",
             hint="Check the folder's permissions and free space, or set AIDECAMP_HOME elsewhere.",

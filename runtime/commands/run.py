@@ -56,6 +56,11 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Do a task on this machine. Exit code: 0 done, 10 unsure, 11 declined, 9 denied, 1 failed."""
+    if resume is not None and dry_run:
+        raise UsageError(
+            "--dry-run and --resume do not go together: a resumed task acts.",
+            hint="aidecamp decisions list shows what was decided so far.",
+        )
     if resume is None and not task:
         raise UsageError("No task was given.", hint='Say what to do: aidecamp run "…".')
     wanted = Task(
@@ -113,7 +118,7 @@ def execute(
         privacy=privacy, general=general, approver=approver, watch=watch, own_display=own_display
     ) as session:
         if resume is not None:
-            task = session.recorded(resume)
+            task = resumed(session.recorded(resume), task, flag=privacy)
         on_event = show.nothing if quiet else show.live(console)
         try:
             body = asyncio.run(session.run(task, on_event, resume=resume is not None))
@@ -125,6 +130,21 @@ def execute(
         console.print(show.answer(body["answer"]))
         console.print(show.ending(body))
     return body
+
+
+def resumed(recorded: Task, now: Task, *, flag: str | None) -> Task:
+    """The recorded task within the bounds of this command line. ``now`` carries them.
+
+    Privacy is ``flag``'s where it was given, else the stricter of then and now: what a task was
+    once allowed to send does not outlive a change of mind.
+    """
+    stricter = min(recorded.privacy, now.privacy, key=("local", "ask", "auto").index)
+    return dataclasses.replace(
+        recorded,
+        privacy=now.privacy if flag is not None else stricter,
+        yes=recorded.yes or now.yes,
+        budget_usd=recorded.budget_usd if now.budget_usd is None else now.budget_usd,
+    )
 
 
 async def ask_action(action: Action, reason: str) -> bool:

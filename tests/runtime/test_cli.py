@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from runtime.cli import COMMANDS
-from runtime.core import Outcome, Result
+from runtime.commands.run import resumed
+from runtime.core import Outcome, Privacy, Result, Task
 from runtime.ledger import Ledger, open_actions, records
 
 HEAVY = ("textual", "llama_cpp", "onnxruntime", "torch", "pyautogui", "mss", "rapidocr", "sklearn")
@@ -84,6 +85,7 @@ def test_an_unknown_command_lists_the_known_ones() -> None:
         (["run", "x", "--schema", "/no/such.json"], "", 7, "SchemaRefused"),
         (["run", "x", "--tools", "/no/such.json"], "", 2, "UsageError"),
         (["run", "--resume", "task_none"], "", 2, "UsageError"),
+        (["run", "--resume", "task_none", "--dry-run"], "", 2, "UsageError"),
         (["decisions", "show", "dec_none"], "", 2, "UsageError"),
         (["savings", "--model", "no-such-model"], "", 2, "UsageError"),
     ],
@@ -98,6 +100,23 @@ def test_bad_input_is_one_json_error_with_its_exit_code(
     body = json.loads(done.stdout)
     assert (body["error"], body["exit_code"]) == (error, code)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "flag", "privacy"),
+    [
+        ("auto", "local", "local", "local"),
+        ("auto", "local", None, "local"),
+        ("auto", "ask", None, "ask"),
+        ("local", "ask", None, "local"),
+        ("local", "auto", "auto", "auto"),
+    ],
+)
+def test_a_resumed_task_sends_no_more_than_is_allowed_now(
+    then: Privacy, now: Privacy, flag: str | None, privacy: str
+) -> None:
+    task = resumed(Task("t", "x", privacy=then), Task("n", "", privacy=now), flag=flag)
+    assert (task.id, task.text, task.privacy) == ("t", "x", privacy)
 
 
 def test_without_models_the_error_says_what_to_pull(tmp_path: Path) -> None:
