@@ -7,13 +7,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("runtime", "models", "quantize", "tui")
-OUTBOUND = {"openai", "requests", "urllib3", "aiohttp", "http.client", "urllib.request", "httpx"}
+OUTBOUND = {
+    *("openai", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"),
+    *("http.client", "urllib.request", "xmlrpc.client", "ftplib", "smtplib", "websockets"),
+    *("socket", "huggingface_hub"),
+}
 ALLOWED = {
     "models/remote.py": {"openai"},  # the General
+    "models/sources.py": {"huggingface_hub", "httpx2"},  # downloads; httpx2 for its errors alone
+    "runtime/daemon/server.py": {"socket"},  # listens on the Unix socket
+    "runtime/screen/keeper.py": {"socket"},  # the host's name, for the display's cookie
     "runtime/daemon/client.py": {"httpx"},  # the Unix socket of the local daemon
     "runtime/daemon/launch.py": {"httpx"},  # the same socket: is it answering yet?
 }
-"""Model downloads go through pip and huggingface_hub, which `models pull` starts by name."""
+"""Model downloads go through pip and huggingface_hub, on `models pull` alone."""
 
 
 def imports(file: Path) -> set[str]:
