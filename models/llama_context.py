@@ -261,10 +261,6 @@ class LlamaContext:
         """Forget everything of ``sequence`` from position ``length`` on."""
         self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
-    def clear(self) -> None:
-        """Forget every sequence."""
-        self._lib.llama_memory_clear(self._memory, False)
-
     def close(self) -> None:
         """Free the context and the model. Safe to call twice."""
         with self._lock:

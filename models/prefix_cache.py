@@ -95,10 +95,6 @@ class PrefixCache:
         self.remove(entry)
         return entry
 
-    def clear(self) -> None:
-        self._free += [entry.sequence for entry in self._entries]
-        self._entries.clear()
-
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     """How many leading tokens ``a`` and ``b`` share."""
