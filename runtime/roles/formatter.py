@@ -17,6 +17,7 @@ from typing import Any
 
 from models.base import Encoder, Generation, Generator, Message
 from models.errors import SchemaRefused
+from models.schemas import check, violations
 from runtime.core import Call, Decision, Step, Task, new_id
 from runtime.roles import templates
 from runtime.roles.filling import Filled, fill
@@ -25,6 +26,8 @@ from runtime.roles.grounding import spans
 from runtime.roles.mapping import fit
 
 MAX_TOKENS = 768
+WORDS_TOKENS, TALK_TOKENS = 256, 48
+"""Most tokens of an answer in plain words, and of small talk."""
 UNGROUNDED_FACTOR = 0.6
 """Confidence left for each generated value that stands nowhere in the source."""
 SYSTEM = "You turn data into the form that is asked for. Copy values exactly. Invent nothing."
@@ -56,18 +59,18 @@ class Formatter:
     async def _schema(
         self, record: _Record, schema: Mapping[str, Any], data: Any
     ) -> tuple[Any, float, list[Call]]:
-        validator = _validator(schema)
+        check(schema)
         asked = isinstance(data, str) and data == record.step.text
         if not asked:
             try:
                 value = await asyncio.to_thread(fit, data, schema, record.similar)
             except LookupError:
                 value = None
-            if value is not None and validator.is_valid(value):
+            if value is not None and not violations(schema, value):
                 return value, 1.0, record.calls
         elif extracted := await self._extracted(record, schema, str(data)):
             value, confidence = extracted
-            if validator.is_valid(value):
+            if not violations(schema, value):
                 return value, confidence, record.calls
         return await self._generated(record, schema, data)
 
@@ -108,7 +111,7 @@ class Formatter:
                 "the data itself is kept in the record.",
                 hint="Ask for less, or leave out the schema.",
             ) from error
-        problem = next(iter(_validator(schema).iter_errors(value)), None)
+        problem = next(iter(violations(schema, value)), None)
         if problem is not None:
             raise SchemaRefused(
                 f"Nothing could be made to meet the schema: {problem.message[:200]}.",
@@ -150,15 +153,22 @@ class Formatter:
         return templates.filled(template, values), confidence, record.calls
 
     async def _words(self, record: _Record) -> tuple[Any, float, list[Call]]:
-        """A request to format that brings its own material, or small talk."""
+        """A request to format that brings its own material, or small talk.
+
+        What a small model says freely is grounded in nothing, so talk is never sure.
+        """
         text = record.step.text
         quoted = [s.value for s in spans(text, now=_now(record.task), folder=Path("/")) if s.quoted]
         template = templates.find_template(text, quoted)
         if template is not None:
             return await self._template(record, template, None)
         messages: tuple[Message, ...] = ({"role": "user", "content": text},)
-        generation = await self.generator.generate(messages, max_tokens=256)
+        talk = record.step.kind == "dialogue"
+        limit = TALK_TOKENS if talk else WORDS_TOKENS
+        generation = await self.generator.generate(messages, max_tokens=limit)
         record.add(messages, generation, {})
+        if talk:
+            return generation.text.strip(), 0.0, record.calls
         complete = 1.0 if generation.finish == "stop" else 0.5
         return generation.text.strip(), generation.confidence * complete, record.calls
 
@@ -245,19 +255,6 @@ class _Record:
 
 def _now(task: Task) -> datetime:
     return datetime.fromisoformat(task.now) if task.now else datetime.now()
-
-
-def _validator(schema: Mapping[str, Any]) -> Any:
-    import jsonschema
-
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise SchemaRefused(
-            f"This is no JSON Schema: {error.message[:200]}.",
-            hint="Check it against https://json-schema.org.",
-        ) from error
-    return jsonschema.Draft202012Validator(schema)
 
 
 def _plain(data: Any) -> Any:

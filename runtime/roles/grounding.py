@@ -8,9 +8,10 @@ URL or a path nothing else is read. English only. Sizes count in 1024s, as du an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _PATH = re.compile(
     r"(?<![\w.~/:<&])(?:~|\.{1,2})?/(?:[\w.@+~%-]+/?)*|(?<![\w.~/:])~(?!\w)|(?<![\w.~/:])\.\.?(?=/)"
 )
-_RELATIVE = re.compile(r"(?<![\w./~:@])[\w.-]+(?:/[\w.@+-]+)+/?")
+_RELATIVE = re.compile(r"(?<![\w./~:@-])[\w.-]+(?:/[\w.@+-]+)+/?")
 _FILE = re.compile(r"(?<![\w./~:@*])\.?[\w-][\w.+-]*\.[A-Za-z][A-Za-z0-9]{0,7}(?![\w@/])")
 _HIDDEN = re.compile(r"(?<![\w./~:@*])\.[A-Za-z][\w.-]+")
 _NOT_FILES = {"e.g", "i.e", "a.m", "p.m", "u.s", "u.k", "etc", "vs"}
@@ -56,6 +57,14 @@ _FOLDER = re.compile(
     r"|(?:folder|directory)\s+(?P<after>[A-Z][\w.-]+|[\w-]*[._-][\w.-]+)"
     r"|(?:in|into|inside|under|from|to|of)\s+(?:my\s+|the\s+)?(?P<known>Documents|Downloads|Desktop"
     r"|Pictures|Music|Videos))\b",
+    re.IGNORECASE,
+)
+_WITHIN = re.compile(
+    r"\s+(?:in|inside|under|within|below|from)\s+(?:the\s+)?(?:(?:folder|directory)\s+)?",
+    re.IGNORECASE,
+)
+_AS = re.compile(
+    r",?\s+(?:as|under\s+the\s+name(?:\s+of)?|with\s+the\s+name|called|named|by\s+the\s+name(?:\s+of)?)\s+",
     re.IGNORECASE,
 )
 _NO_FOLDER_NAMES = frozenset((
@@ -138,6 +147,7 @@ def spans(text: str, *, now: datetime, folder: Path) -> tuple[Span, ...]:
     verbatim += [s for s in _paths(text, folder) if _free(s, verbatim)]
     found = list(verbatim)
     found += [s for s in _folders(text, folder) if _free(s, verbatim)]
+    found += _nested(text, [s for s in found if s.type == "path"])
     extensions = [s for s in _extensions(text) if _extension_free(s, verbatim)]
     found = [s for s in found if s.quoted or s.type == "text" or _free(s, extensions)] + extensions
     typed = [s for s in _typed(text, now) if _free(s, verbatim)]
@@ -217,13 +227,17 @@ def _links(text: str) -> Iterator[Span]:
 
 
 def _paths(text: str, folder: Path) -> Iterator[Span]:
+    found: list[Span] = []
     for pattern in (_PATH, _RELATIVE, _FILE, _HIDDEN):
         for match in pattern.finditer(text):
+            if any(s.start < match.end() and s.end > match.start() for s in found):
+                continue
             words = match.group().rstrip(".,;:!?") or match.group()
             if match.group().startswith("..") and not words.startswith(".."):
                 words = match.group()
             if pattern is _PATH or _is_path(words, pattern, folder):
-                yield Span("path", words, words, match.start(), match.start() + len(words))
+                found.append(Span("path", words, words, match.start(), match.start() + len(words)))
+    yield from found
 
 
 def _is_path(words: str, pattern: re.Pattern[str], folder: Path) -> bool:
@@ -262,6 +276,35 @@ def _folders(text: str, folder: Path) -> Iterator[Span]:
                 start = match.start("known") if group == "known" else match.start()
                 value = _place(name, folder)
                 yield Span("path", value, text[start : match.end()], start, match.end())
+
+
+def outermost(found: Sequence[Span]) -> list[Span]:
+    """The spans that lie inside no other of them."""
+    return [
+        s
+        for s in found
+        if not any(
+            o.start <= s.start and s.end <= o.end and (o.start, o.end) != (s.start, s.end)
+            for o in found
+        )
+    ]
+
+
+def _nested(text: str, paths: list[Span]) -> Iterator[Span]:
+    """ "notes.txt in ~/work" and "in ~/work as notes.txt" as one path, beside the two."""
+    ordered = sorted((p for p in paths if not p.quoted), key=lambda p: p.start)
+    for left, right in pairwise(ordered):
+        gap = text[left.end : right.start]
+        if _WITHIN.fullmatch(gap):
+            inner, outer = left.value, right.value
+        elif _AS.fullmatch(gap):
+            inner, outer = right.value, left.value
+        else:
+            continue
+        if "/" in inner.rstrip("/") or inner in (".", "~"):
+            continue
+        whole = inner if outer == "." else f"{outer.rstrip('/')}/{inner}"
+        yield Span("path", whole, text[left.start : right.end], left.start, right.end)
 
 
 def _place(name: str, folder: Path) -> str:

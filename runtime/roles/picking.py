@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from models.base import Encoder
@@ -62,9 +62,16 @@ _MASKS: dict[SlotType, str] = {
     "path": "a file",
     "extension": "",
     "size": "some size",
-    "integer": "some",
-    "number": "some",
 }
+_PREAMBLE = re.compile(
+    r"^\s*(?:(?:please|hey|hi|ok|okay|so|and|just|now|then|kindly|afterwards)\b[\s,]*"
+    r"|(?:can|could|would|will)\s+you\s+(?:please\s+|kindly\s+)?(?:mind\s+)?(?:tell\s+me\s+)?"
+    r"|(?:do\s+you\s+know|tell\s+me|let\s+me\s+know)\s+(?=wh|how|if)"
+    r"|i(?:['’]d|\s+would)?\s+(?:like|want|need)\s+(?:you\s+to\s+|to\s+know\s+))+",
+    re.IGNORECASE,
+)
+"""Polite beginnings, which say nothing about what is asked for."""
+_PLACE_WORD = re.compile(r"\b(?:folder|directory|here)\b", re.IGNORECASE)
 _NOWHERE = Path("/nonexistent")
 _ANY_TIME = datetime(2026, 1, 5, 12)
 
@@ -189,8 +196,10 @@ def _types(found: Sequence[Span]) -> frozenset[SlotType]:
 
 
 def masked(text: str) -> str:
-    """``text`` with what varies from request to request (file names, sizes, numbers) replaced
-    by a word for its kind: two requests for the same thing then look alike."""
+    """``text`` with what varies from request to request (file names, quotations) replaced by
+    a word for its kind: two requests for the same thing then look alike. Numbers stay:
+    they tell recipes apart more than they mislead."""
+    text = _PREAMBLE.sub("", text)
     parts, place = [], 0
     for span in spans(text, now=_ANY_TIME, folder=_NOWHERE):
         if span.start < place or (span.type not in _MASKS and not span.quoted):
@@ -198,6 +207,10 @@ def masked(text: str) -> str:
         word = "some text" if span.quoted else _MASKS[span.type]
         if span.type == "extension":
             word = span.text
+        elif span.type == "path" and not span.quoted:
+            if _PLACE_WORD.search(span.text):
+                continue
+            word = _MASKS["path"] if PurePath(span.value).suffix else "a folder"
         parts += [text[place : span.start], word]
         place = span.end
     parts.append(text[place:])

@@ -25,6 +25,9 @@ class Clause:
     text: str
     start: int
     strength: Strength
+    end: int
+    rewritten: bool = False
+    """True where the text no longer stands in the task word for word."""
 
 
 ORDERS = frozenset(
@@ -61,7 +64,7 @@ _CONNECTOR = re.compile(
     re.IGNORECASE,
 )
 _DICTATED = re.compile(
-    r"\b(?:remind\s+me|reminder|don['’]t\s+let\s+me\s+forget|tell|text|message|inform|let\s+\S+\s+know"
+    r"\b(?:remind\s+me|reminder|don['’]t\s+let\s+me\s+forget|tell|text(?!\s+(?:editor|file|document|window)s?\b)|message|inform|let\s+\S+\s+know"
     r"|send|say(?:ing|s)?|note|todo|to-do)\b",
     re.IGNORECASE,
 )
@@ -72,6 +75,27 @@ _REFINEMENT = re.compile(
     r"|(?:which|where|who|when)\b)",
     re.IGNORECASE,
 )
+
+
+_WISH = re.compile(
+    r"(?i)\s*(?:i|we)(?:['’]d|\s+would)?(?:\s+(?:also|really|just))?"
+    r"\s+(?:want|need|like|love|wish|have\s+to|must|should)\b"
+)
+"""How an order in the first person begins; any other "I …" tells something."""
+_FOLLOW_UP = re.compile(
+    r"(?i)\s*(?:and\s+)?(?:please\s+)?(?:which(?:\s+ones?)?|what\s+are\s+they|how\s+many|where"
+    r"|(?:name|list|show|print|give|tell)(?:\s+me)?\s+(?:them|those|the\s+(?:names?|results?|answer)))"
+    r"\s*[.?!]*\s*"
+)
+"""What only asks for the result of the sentence before."""
+
+
+def without_follow_up(text: str) -> str:
+    """``text`` without a last sentence that only asks for the result ("Name them.")."""
+    parts = re.split(r"(?<=[?.!])\s+", text.strip())
+    if len(parts) > 1 and _FOLLOW_UP.fullmatch(parts[-1]) and "how" not in parts[-1].lower():
+        return text.strip()[: -len(parts[-1])].strip()
+    return text.strip()
 
 
 def clauses(text: str, spans: Sequence[Span]) -> list[Clause]:
@@ -92,27 +116,29 @@ def clauses(text: str, spans: Sequence[Span]) -> list[Clause]:
             else "weak"
         )
         if _parts(left, right, kind):
-            _add(found, left, begin, strength)  # type: ignore[arg-type]
+            _add(found, left, begin, strength, match.start())  # type: ignore[arg-type]
             begin, strength = match.end(), kind
-    _add(found, text[begin:], begin, strength)  # type: ignore[arg-type]
+    _add(found, text[begin:], begin, strength, len(text))  # type: ignore[arg-type]
     return found
 
 
-def _add(found: list[Clause], text: str, start: int, strength: Strength) -> None:
+def _add(found: list[Clause], text: str, start: int, strength: Strength, end: int) -> None:
     plain = text.strip().strip(",;").strip()
     plain = re.sub(r"(?<=[\w\"'”’)])[.!]$", "", plain)
     plain = _COURTESY.sub("", plain) or plain
     if plain:
-        found.append(Clause(plain, start, strength))
+        found.append(Clause(plain, start, strength, end))
 
 
 def _parts(left: str, right: str, strength: Strength) -> bool:
     """Whether a connector between these two parts two orders."""
     if not left.strip() or not right.strip() or not _is_order(right):
         return False
+    if _FOLLOW_UP.fullmatch(right):
+        return False
     if strength == "sentence":
         return True
-    if not _is_order(left) and not re.match(r"(?i)\s*(?:i|we)\b", left):
+    if not _is_order(left) and not _WISH.match(left):
         return False  # "in mousepad, type …" opens with no order
     if _DICTATED.search(left):
         # what is dictated runs on until something marks a new order clearly
@@ -131,10 +157,12 @@ _IT = re.compile(r"\b(?:it|them|that\s+(?:file|folder|archive)|the\s+(?:new|same
                  r"|this\s+file)\b", re.IGNORECASE)  # fmt: skip
 
 
-def resolved(text: str, thing: str) -> str:
-    """``text`` with "it", "its size" and the like put as ``thing``."""
-    text = _ITS.sub(lambda m: f"the {m.group(1)} of {thing}", text)
-    return _IT.sub(lambda _: thing, text)
+def resolved(text: str, thing: str, most: int = 0) -> str:
+    """``text`` with "it", "its size" and the like put as ``thing``; at most ``most`` times,
+    where that is not 0."""
+    if not most:
+        text = _ITS.sub(lambda m: f"the {m.group(1)} of {thing}", text)
+    return _IT.sub(lambda _: thing, text, count=most)
 
 
 def refers(text: str, spans: Sequence[Span]) -> bool:

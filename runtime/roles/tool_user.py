@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from models.base import Encoder, Generator
-from models.errors import UsageError
+from models.errors import SchemaRefused, UsageError
+from models.schemas import violations
 from runtime.core import Call, Decision, Step, Task, new_id
 from runtime.roles.filling import Filled, fill, first_guess
 from runtime.roles.functions import from_functions, schema_of
@@ -24,17 +26,22 @@ from runtime.tools.recipe import Picked, Proposal, Recipe
 
 __all__ = ["ToolUser", "from_functions"]
 
-CONSIDERED = 3
+CONSIDERED = 5
 """Recipes that are tried on the words before one is chosen."""
 PROBLEM_COST = 2.5
 LEFTOVER_COST = 0.7
 """Nats that a recipe loses for each slot it cannot fill, and each word it cannot explain."""
 EXPLAINED = 0.45
 """Weight, beside the encoder's log share, of how well the words fit a recipe's slots."""
+NOT_THERE, ALREADY_THERE = 2.0, 2.0
+"""Nats that a recipe loses for a file that it works on and that does not exist, and for a file
+that it would make and that does."""
 FIT_GAIN = 0.35
 UNKNOWN_VERB = 1.0
 """The same score's weight in the log odds that any recipe fits, and what those lose where the
 request's verb stands in none of the recipe's examples."""
+IN_SCOPE = 1.0
+"""Added to those log odds where the Router's own check of scope came before the pick."""
 NO_FIT = 0.2
 """Below this probability no offered recipe fits: a problem, so the step is escalated."""
 CLOSE_SECOND = 0.8
@@ -72,7 +79,8 @@ class ToolUser:
             (p, first_guess(step.text, p.recipe, now=now, folder=folder))
             for p in picked[:CONSIDERED]
         ]
-        best, probability, second = choose(ranked, picked)
+        odds = [disk_odds(p.recipe, f.arguments, folder) for p, f in ranked]
+        best, probability, second = choose(ranked, picked, odds)
         calls = [self._pick_call(task, step, decision, best, probability, picked, _since(begun))]
         filled = await fill(self.generator, step.text, best, now=now, folder=folder)
         if filled.messages and filled.usage is not None:
@@ -155,14 +163,40 @@ class ToolUser:
         )
 
 
+def disk_odds(recipe: Recipe, arguments: Mapping[str, Any], folder: Path) -> float:
+    """What the files that exist say for or against a recipe, in nats."""
+    odds = 0.0
+    for slot in recipe.slots:
+        value = arguments.get(slot.name)
+        if slot.type not in ("path", "new_path") or not isinstance(value, str):
+            continue
+        if value == slot.default or set(value) & set("*?["):
+            continue
+        try:
+            path = folder / Path(value).expanduser()
+            there, is_file = path.exists(), path.is_file()
+        except (OSError, ValueError, RuntimeError):
+            continue
+        if slot.type == "path" and not there:
+            odds -= NOT_THERE
+        elif slot.type == "new_path" and is_file:
+            odds -= ALREADY_THERE
+    return odds
+
+
 def choose(
-    ranked: Sequence[tuple[Picked, Filled]], picked: Sequence[Picked]
+    ranked: Sequence[tuple[Picked, Filled]],
+    picked: Sequence[Picked],
+    odds_of: Sequence[float] = (),
 ) -> tuple[Recipe, float, tuple[Recipe, float] | None]:
     """The recipe whose rank and explanation of the words are best together, its probability,
-    and the runner-up with its own."""
+    and the runner-up with its own. ``odds_of``: what else speaks for each, in nats."""
     gains = [
-        EXPLAINED * f.score - PROBLEM_COST * len(f.problems) - LEFTOVER_COST * len(_unexplained(f))
-        for _, f in ranked
+        EXPLAINED * f.score
+        - PROBLEM_COST * len(f.problems)
+        - LEFTOVER_COST * len(_unexplained(f))
+        + extra
+        for (_, f), extra in zip(ranked, odds_of or [0.0] * len(ranked), strict=True)
     ]
     mass = sum(p.probability for p in picked)
     weights = [p.probability * math.exp(g) for (p, _), g in zip(ranked, gains, strict=True)]
@@ -171,6 +205,7 @@ def choose(
     order = sorted(range(len(ranked)), key=lambda i: -weights[i])
     first, filled = order[0], ranked[order[0]][1]
     odds = _logit(mass) + gains[first] + (FIT_GAIN - EXPLAINED) * filled.score
+    odds += IN_SCOPE if ranked[first][0].recipe.kind in ("gui", "shell") else 0.0
     odds -= 0.0 if filled.verb_known else UNKNOWN_VERB
     likely = 1 / (1 + math.exp(-odds))
     shares = [w / whole * likely for w in weights]
@@ -191,12 +226,9 @@ def _schema_problems(recipe: Recipe, filled: Filled) -> list[str]:
     """What a function's own schema has against the arguments."""
     if recipe.kind != "parse" or not any(s.schema is not None for s in recipe.slots):
         return []
-    import jsonschema
-
     try:
-        validator = jsonschema.Draft202012Validator(schema_of(recipe))
-        errors = sorted(validator.iter_errors(dict(filled.arguments)), key=str)
-    except jsonschema.exceptions.SchemaError as error:
+        errors = sorted(violations(schema_of(recipe), dict(filled.arguments)), key=str)
+    except SchemaRefused as error:
         return [f"The tool's schema is not valid: {error.message[:120]}"]
     missing = [e for e in errors if e.validator == "required"]
     named = [e for e in errors if e not in missing]

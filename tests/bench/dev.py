@@ -587,4 +587,131 @@ PARSE = (
     ),
 )
 
-DEV: tuple[DevTask, ...] = (*GUI, *SHELL, *PARSE)
+# Written after the first round of tuning, to see what it was worth.
+LATER = (
+    _gui(
+        "2-name-in",
+        'open mousepad, enter the words "Gate B 12" and save them as gate.txt in {folder}',
+        holds("gate.txt", "Gate B 12"),
+    ),
+    _gui(
+        "2-in-as",
+        "Type “Schöne Grüße” in the text editor and save it in {folder} under the name gruss.txt",
+        holds("gruss.txt", "Schöne Grüße"),
+    ),
+    _gui(
+        "2-contents",
+        "Use mousepad to produce {folder}/haiku.txt with these contents: old pond, frog jumps in",
+        holds("haiku.txt", "old pond, frog jumps in"),
+    ),
+    _gui(
+        "2-lines-colon",
+        "in the text editor write 2 lines: spring and autumn. save to {folder}/seasons.txt",
+        holds("seasons.txt", "spring\nautumn"),
+    ),
+    _gui(
+        "2-i-want",
+        'I want you to bring up mousepad, put "if (a < b) { return; }" in there and then save the '
+        "whole thing under {folder}/snippet.c",
+        holds("snippet.c", "if (a < b) { return; }"),
+    ),
+    _gui(
+        "2-note-existing",
+        'Go to {folder}/minutes.txt in the editor and write "Meeting closed at 5" after the last '
+        "line; don't forget to save",
+        holds("minutes.txt", "Start\nMeeting closed at 5"),
+        files(minutes__txt="Start\n"),
+    ),
+    _gui(
+        "2-two-edits",
+        "Open {folder}/menu.txt in mousepad, replace soup with salad, add the line 'Bon appétit' "
+        "at the end and save it",
+        holds("menu.txt", "salad\nbread\nBon appétit"),
+        files(menu__txt="soup\nbread\n"),
+    ),
+    _gui(
+        "2-becomes",
+        "every «Mr» in {folder}/names.txt should become «Dr», do it in mousepad and save",
+        holds("names.txt", "Dr Hill\nDr Wood\n"),
+        files(names__txt="Mr Hill\nMr Wood\n"),
+    ),
+    _gui(
+        "2-first",
+        "With the editor, make 'To whom it may concern' the first line of {folder}/cover.txt, "
+        "and save",
+        holds("cover.txt", "To whom it may concern\nI apply.\n"),
+        files(cover__txt="I apply.\n"),
+    ),
+    _gui(
+        "2-get-rid",
+        'Get rid of the word "draft " in {folder}/title.txt using the text editor, then save it.',
+        holds("title.txt", "A report\n"),
+        files(title__txt="A draft report\n"),
+    ),
+    _gui(
+        "2-close",
+        "Start mousepad, type 'bye', save as {folder}/bye.txt and close the window",
+        holds("bye.txt", "bye"),
+    ),
+    _gui(
+        "2-rel",
+        "write 'umbrella, keys, wallet' to the file bag.txt with mousepad",
+        holds("bag.txt", "umbrella, keys, wallet"),
+    ),
+    _shell("2-words", "what's the total number of words in a.txt?", number(3), _SAMPLE),
+    _shell("2-head", "print the first two lines of {folder}/a.txt", says("one", "two"), _SAMPLE),
+    _shell("2-mkdir", "I need a new directory {folder}/photos/ please", tree("photos/")),
+    _shell(
+        "2-replace",
+        "in {folder}/a.txt, replace two with zwei",
+        holds("a.txt", "one\nzwei\nthree\n"),
+        _SAMPLE,
+    ),
+    _shell(
+        "2-write",
+        "create the file {folder}/hi.txt with the content 'hello there' using the command line",
+        holds("hi.txt", "hello there"),
+    ),
+    _shell(
+        "2-move-ext",
+        "move all txt files in {folder} into {folder}/docs",
+        both(holds("docs/a.txt", "one\ntwo\nthree\n"), lambda s, f: not (f / "b.txt").exists()),
+        _SAMPLE,
+    ),
+    _shell(
+        "2-where", "Does the word hello occur in any file here? Where?", named("readme.md"), _SAMPLE
+    ),
+    _parse(
+        "2-evening",
+        "Tomorrow evening at 7 I must ring my parents, remind me",
+        calls(
+            "create_reminder",
+            {"text": "ring my parents", "when": "2026-11-23T19:00:00"},
+        ),
+    ),
+    _parse(
+        "2-tell",
+        "tell Omar: bring the keys",
+        calls("send_message", {"recipient": "Omar", "text": "bring the keys"}),
+    ),
+    _parse(
+        "2-tea",
+        "tea timer, 4 minutes",
+        calls("set_timer", {"minutes": 4, "label": "tea"}, {"minutes": 4}),
+    ),
+    _parse(
+        "2-bedroom", "bedroom light off", calls("set_light", {"room": "bedroom", "state": "off"})
+    ),
+    _parse(
+        "2-todo",
+        "Put 'water the ferns' on my todo list please",
+        calls("add_to_list", {"item": "water the ferns", "list": "todo"}),
+    ),
+    _parse(
+        "2-jazz",
+        "some jazz, please",
+        calls("play_music", {"query": "jazz"}, {"query": "some jazz"}),
+    ),
+)
+
+DEV: tuple[DevTask, ...] = (*GUI, *SHELL, *PARSE, *LATER)

@@ -129,7 +129,7 @@ OUTSIDE: list[str] = [
 
 SPLIT: list[tuple[str, list[tuple[str, str]]]] = [
     ("open mousepad, type \"one, two; three\" and save it as x.txt",
-     [("gui", "open mousepad"), ("gui", "type \"one, two; three\""), ("gui", "save it as x.txt")]),
+     [("gui", "open mousepad, type \"one, two; three\" and save it as x.txt")]),
     ("find files larger than 1 MB and older than 7 days",
      [("shell", "find files larger than 1 MB and older than 7 days")]),
     ("which five files under /usr/share are the largest?",

@@ -8,7 +8,7 @@ be.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def _typed(lines: str) -> str:
     return f"{len(lines)} characters" if count == 1 else f"{count} lines"
 
 
-def open_app(seat: Seat, app: str) -> Done:
+def open_app(seat: Seat, app: str = "") -> Done:
     note = _opened(seat)
     return note or f"{NAME} was open already.", {}
 
@@ -154,6 +154,17 @@ def append_to_file(seat: Seat, path: str, lines: str) -> Done:
     }
 
 
+def prepend_to_file(seat: Seat, path: str, lines: str) -> Done:
+    seat.editor.open(Path(path), seat.folder)
+    seat.editor.go_to_start()
+    seat.editor.insert(lines + "\n")
+    seat.editor.save()
+    return f"Inserted {_typed(lines)} at the top of {path} and saved it.", {
+        **_file(path),
+        "text": seat.editor.text(),
+    }
+
+
 def replace_in_file(seat: Seat, path: str, find: str, replacement: str) -> Done:
     seat.editor.open(Path(path), seat.folder)
     count = seat.editor.replace_all(find, replacement)
@@ -163,6 +174,36 @@ def replace_in_file(seat: Seat, path: str, find: str, replacement: str) -> Done:
         "count": count,
         "text": seat.editor.text(),
     }
+
+
+def delete_in_file(seat: Seat, path: str, find: str) -> Done:
+    seat.editor.open(Path(path), seat.folder)
+    said, data = delete_text(seat, find)
+    seat.editor.save()
+    return f"{said} Saved {path}.", {**_file(path), **data}
+
+
+def delete_line_in_file(seat: Seat, path: str, find: str) -> Done:
+    seat.editor.open(Path(path), seat.folder)
+    said, data = delete_line(seat, find)
+    seat.editor.save()
+    return f"{said} Saved {path}.", {**_file(path), **data}
+
+
+def save_copy(seat: Seat, path: str, copy: str, overwrite: bool = False) -> Done:
+    if Path(copy).exists() and not seat.may_overwrite:
+        raise ToolFailed(
+            f"{copy} exists already: not overwritten.",
+            hint="Ask for it to be overwritten, or choose another name.",
+        )
+    seat.editor.open(Path(path), seat.folder)
+    seat.editor.save_as(Path(copy), overwrite=seat.may_overwrite)
+    return f"Saved {path} as {copy}.", _file(copy)
+
+
+def read_file(seat: Seat, path: str) -> Done:
+    seat.editor.open(Path(path), seat.folder)
+    return read_document(seat)
 
 
 def find_and_replace(seat: Seat, find: str, replacement: str) -> Done:
@@ -176,6 +217,24 @@ def find_and_replace(seat: Seat, find: str, replacement: str) -> Done:
 def delete_text(seat: Seat, find: str) -> Done:
     count = seat.editor.replace_all(find, "")
     return f"Deleted {find!r} {count} times.", {"count": count, "text": seat.editor.text()}
+
+
+def delete_line(seat: Seat, find: str) -> Done:
+    text = seat.editor.text()
+    lines = text.splitlines(keepends=True)
+    wanted = lines_saying(lines, find)
+    if not wanted:
+        raise ToolFailed(f"No line of the document says {find!r}.")
+    seat.editor.set_text("".join(line for i, line in enumerate(lines) if i not in wanted))
+    return f"Deleted {len(wanted)} lines.", {"count": len(wanted), "text": seat.editor.text()}
+
+
+def lines_saying(lines: Sequence[str], words: str) -> set[int]:
+    """Which lines are meant: those that say exactly ``words``, else the only one that holds
+    them. None where several lines hold them: which of those is meant was not said."""
+    exact = {i for i, line in enumerate(lines) if line.strip() == words.strip()}
+    holding = {i for i, line in enumerate(lines) if words in line}
+    return exact or (holding if len(holding) == 1 else set())
 
 
 def clear_document(seat: Seat) -> Done:
@@ -268,8 +327,10 @@ ACTS: Mapping[str, Callable[..., Done]] = {
     act.__name__: act
     for act in (
         open_app, new_document, open_file, type_text, append_line, insert_first_line, new_line,
-        save_as, save, write_file, append_to_file, replace_in_file, find_and_replace,
-        delete_text, clear_document, select_all, copy_all, paste, undo, redo, read_document,
+        save_as, save, write_file, append_to_file, prepend_to_file, replace_in_file,
+        delete_in_file, delete_line_in_file, save_copy, read_file, find_and_replace,
+        delete_text, delete_line, clear_document, select_all, copy_all, paste, undo, redo,
+        read_document,
         read_screen, list_windows, click, press_keys, scroll, close_window,
     )
 }  # fmt: skip

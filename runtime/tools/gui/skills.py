@@ -15,6 +15,7 @@ from runtime.tools.recipe import Example, Recipe, Slot
 LINES = Slot("lines", "lines", "the text to type, kept exactly")
 NEW_PATH = Slot("path", "new_path", "the file to save to")
 PATH = Slot("path", "path", "the file to edit")
+COPY = Slot("copy", "new_path", "the file to save it under")
 OLD = Slot("find", "text", "the text to look for")
 NEW = Slot("replacement", "text", "the text to put in its place")
 OVERWRITE = Slot("overwrite", "boolean", "whether a file that exists may be replaced", False, False)
@@ -35,12 +36,15 @@ SKILLS: tuple[Recipe, ...] = (
         "open_app",
         "Open a program with a window, such as the text editor",
         "read",
-        (Slot("app", "name", "the program to open"),),
+        (Slot("app", "name", "the program to open", False, "text editor"),),
         ("open mousepad", {"app": "mousepad"}),
         ("start the text editor", {"app": "text editor"}),
         ("launch the notepad application", {"app": "notepad"}),
         ("bring up an editor window", {"app": "editor"}),
         ("fire up Mousepad for me", {"app": "Mousepad"}),
+        ("run the editor", {"app": "editor"}),
+        ("get mousepad going", {"app": "mousepad"}),
+        ("switch to the text editor", {"app": "text editor"}),
     ),
     _skill(
         "new_document",
@@ -61,6 +65,7 @@ SKILLS: tuple[Recipe, ...] = (
         ("load the file ~/notes/todo.md into the editor", {"path": "~/notes/todo.md"}),
         ("show me report.txt in a text editor", {"path": "report.txt"}),
         ("bring the document plan.txt up in the editor window", {"path": "plan.txt"}),
+        ("go to the text file ideas.md using the editor", {"path": "ideas.md"}),
     ),
     _skill(
         "type_text",
@@ -77,6 +82,9 @@ SKILLS: tuple[Recipe, ...] = (
             'type the lines "alpha <1>" and "beta" in the text editor',
             {"lines": "alpha <1>\nbeta"},
         ),
+        ("in the editor, key in «ça va»", {"lines": "ça va"}),
+        ("put the words 'to be done' into the open window", {"lines": "to be done"}),
+        ("in the editor: input 3 < 4", {"lines": "3 < 4"}),
     ),
     _skill(
         "append_line",
@@ -87,6 +95,8 @@ SKILLS: tuple[Recipe, ...] = (
         ('append "see you tomorrow" to the open document', {"lines": "see you tomorrow"}),
         ("put 'total: 42' on a new last line", {"lines": "total: 42"}),
         ("at the bottom of the document write Kind regards", {"lines": "Kind regards"}),
+        ("in the editor, add another line: 'bread'", {"lines": "bread"}),
+        ("type 'The End' below the last line", {"lines": "The End"}),
     ),
     _skill(
         "insert_first_line",
@@ -97,6 +107,7 @@ SKILLS: tuple[Recipe, ...] = (
         ("put the line # Notes above everything else", {"lines": "# Notes"}),
         ('add "Dear Ann," as the first line', {"lines": "Dear Ann,"}),
         ("write DRAFT at the beginning of the text", {"lines": "DRAFT"}),
+        ("in the editor, prepend 'Title'", {"lines": "Title"}),
     ),
     _skill(
         "new_line",
@@ -118,6 +129,10 @@ SKILLS: tuple[Recipe, ...] = (
         ("store this under the name draft-2.md", {"path": "draft-2.md"}),
         ("save as list.txt and overwrite it", {"path": "list.txt", "overwrite": True}),
         ("keep the text in a file called ideas.txt", {"path": "ideas.txt"}),
+        ("in the editor, save it as ~/notes/new.txt", {"path": "~/notes/new.txt"}),
+        ("in the editor, store the result in out.txt", {"path": "out.txt"}),
+        ("then save the file to ~/notes/final.md", {"path": "~/notes/final.md"}),
+        ("save this as a new document draft.txt", {"path": "draft.txt"}),
     ),
     _skill(
         "save",
@@ -128,6 +143,9 @@ SKILLS: tuple[Recipe, ...] = (
         ("save my changes", {}),
         ("save the document again", {}),
         ("store what was changed", {}),
+        ("save", {}),
+        ("in the editor, save it again", {}),
+        ("in the editor, write the changes to disk", {}),
     ),
     _skill(
         "write_file",
@@ -158,6 +176,43 @@ SKILLS: tuple[Recipe, ...] = (
             "type 'v2' in the editor and save over version.txt",
             {"lines": "v2", "path": "version.txt", "overwrite": True},
         ),
+        (
+            'start mousepad, enter "one" on the first line and "two" on the second line, then '
+            "store the document under the name ~/notes/count.txt",
+            {"lines": "one\ntwo", "path": "~/notes/count.txt"},
+        ),
+        (
+            "make a new note in the text editor with the text Water at 9 and keep it as garden.txt",
+            {"lines": "Water at 9", "path": "garden.txt"},
+        ),
+        (
+            'note down "ring Ada" in mousepad, saving it under calls.txt',
+            {"lines": "ring Ada", "path": "calls.txt"},
+        ),
+        (
+            "save a document under quote.md in the editor which reads: «C'est la vie»",
+            {"lines": "C'est la vie", "path": "quote.md"},
+        ),
+        (
+            "I would like a text file ~/notes/a.txt, made in mousepad, with the content 'ä < ö'",
+            {"lines": "ä < ö", "path": "~/notes/a.txt"},
+        ),
+        (
+            "open a new editor window and type Good morning everyone and save the file as hi.txt",
+            {"lines": "Good morning everyone", "path": "hi.txt"},
+        ),
+        (
+            "type these three lines in mousepad: 'x', 'y' and 'z'. Afterwards save to xyz.txt.",
+            {"lines": "x\ny\nz", "path": "xyz.txt"},
+        ),
+        (
+            "put “Hello Zoë” into a new document, and save that to zoe.txt, using the text editor",
+            {"lines": "Hello Zoë", "path": "zoe.txt"},
+        ),
+        (
+            "Create the file cities.txt with mousepad. It should say 'Rome'.",
+            {"lines": "Rome", "path": "cities.txt"},
+        ),
     ),
     _skill(
         "append_to_file",
@@ -179,6 +234,54 @@ SKILLS: tuple[Recipe, ...] = (
         (
             "in mousepad put one more line, total 9, at the bottom of sums.txt and save it",
             {"path": "sums.txt", "lines": "total 9"},
+        ),
+        (
+            "load the document list.md into the text editor, write “end of list” on a new last "
+            "line, then save the changes",
+            {"path": "list.md", "lines": "end of list"},
+        ),
+        (
+            'add two more lines, "red" and "blue", at the bottom of colors.txt with mousepad',
+            {"path": "colors.txt", "lines": "red\nblue"},
+        ),
+        (
+            "There is a file plan.txt. Open it in the editor and extend it by the line: rest",
+            {"path": "plan.txt", "lines": "rest"},
+        ),
+        (
+            "type 'P.S. thanks' below the last line of letter.txt in mousepad and save it",
+            {"path": "letter.txt", "lines": "P.S. thanks"},
+        ),
+        (
+            "add the line ok to the end of status.txt and save it",
+            {"path": "status.txt", "lines": "ok"},
+        ),
+    ),
+    _skill(
+        "prepend_to_file",
+        "Open a file in the editor, insert a line at its top, and save it",
+        "write",
+        (PATH, LINES),
+        (
+            "open recipe.txt in mousepad, insert the line 'Soup' at the top and save",
+            {"path": "recipe.txt", "lines": "Soup"},
+        ),
+        (
+            'in the text editor put "# To do" at the beginning of tasks.md and save the file',
+            {"path": "tasks.md", "lines": "# To do"},
+        ),
+        (
+            "use mousepad to add “Dear all,” as the first line of ~/notes/mail.txt",
+            {"path": "~/notes/mail.txt", "lines": "Dear all,"},
+        ),
+        (
+            "with the editor write the heading Chapter 1 above everything else in book.txt, "
+            "then store it",
+            {"path": "book.txt", "lines": "Chapter 1"},
+        ),
+        (
+            "prepend 'v2' to notes.txt using the text editor",
+            {"path": "notes.txt", "lines": "v2"},
         ),
     ),
     _skill(
@@ -202,6 +305,93 @@ SKILLS: tuple[Recipe, ...] = (
             "with the text editor replace “draft” by “final” in note.md and store it",
             {"path": "note.md", "find": "draft", "replacement": "final"},
         ),
+        (
+            "change the word 'old' to 'new' everywhere in names.txt, in the text editor",
+            {"path": "names.txt", "find": "old", "replacement": "new"},
+        ),
+        (
+            "load conf.txt into mousepad, substitute no with yes, then save it",
+            {"path": "conf.txt", "find": "no", "replacement": "yes"},
+        ),
+        (
+            'open shop.txt in the editor. Every "milk" should become "oat milk". Save the file.',
+            {"path": "shop.txt", "find": "milk", "replacement": "oat milk"},
+        ),
+        (
+            "in report.txt, correct the spelling of «recieve» to «receive» using mousepad",
+            {"path": "report.txt", "find": "recieve", "replacement": "receive"},
+        ),
+    ),
+    _skill(
+        "delete_in_file",
+        "Open a file in the editor, delete a word or phrase everywhere, and save it",
+        "write",
+        (PATH, OLD),
+        (
+            "open essay.txt in mousepad, delete the word 'really' and save",
+            {"path": "essay.txt", "find": "really"},
+        ),
+        (
+            "use the text editor to remove every “(tbd)” from ~/notes/plan.md",
+            {"path": "~/notes/plan.md", "find": "(tbd)"},
+        ),
+        (
+            "in the editor take 'just ' out of letter.txt and save the document",
+            {"path": "letter.txt", "find": "just "},
+        ),
+        (
+            'with mousepad erase all occurrences of "lorem" in text.txt, then store it',
+            {"path": "text.txt", "find": "lorem"},
+        ),
+    ),
+    _skill(
+        "delete_line_in_file",
+        "Open a file in the editor, delete a whole line of it, and save it",
+        "write",
+        (PATH, OLD),
+        (
+            "open shop.txt in mousepad, delete the line 'butter' and save",
+            {"path": "shop.txt", "find": "butter"},
+        ),
+        (
+            "use the editor to remove the line “old entry” from ~/notes/log.txt",
+            {"path": "~/notes/log.txt", "find": "old entry"},
+        ),
+        (
+            'with the text editor take the line that says "Bob" out of names.txt and save it',
+            {"path": "names.txt", "find": "Bob"},
+        ),
+    ),
+    _skill(
+        "save_copy",
+        "Open a file in the editor and save it under another name",
+        "write",
+        (PATH, COPY, OVERWRITE),
+        (
+            "open plan.txt in mousepad and save it as plan-2.txt",
+            {"path": "plan.txt", "copy": "plan-2.txt"},
+        ),
+        (
+            "load ~/notes/a.md into the editor, then store a copy of it under ~/notes/b.md",
+            {"path": "~/notes/a.md", "copy": "~/notes/b.md"},
+        ),
+        (
+            "use the text editor to save letter.txt under the new name letter-old.txt",
+            {"path": "letter.txt", "copy": "letter-old.txt"},
+        ),
+    ),
+    _skill(
+        "read_file",
+        "Open a file in the editor and tell what it says",
+        "read",
+        (PATH,),
+        ("what does notes.txt say in mousepad?", {"path": "notes.txt"}),
+        ("open letter.txt in the editor and read it to me", {"path": "letter.txt"}),
+        (
+            "tell me what is written in ~/notes/a.md, using the text editor",
+            {"path": "~/notes/a.md"},
+        ),
+        ("look at memo.txt in mousepad and tell me its text", {"path": "memo.txt"}),
     ),
     _skill(
         "find_and_replace",
@@ -214,6 +404,8 @@ SKILLS: tuple[Recipe, ...] = (
             {"find": "teh", "replacement": "the"},
         ),
         ("swap every colour for color here", {"find": "colour", "replacement": "color"}),
+        ("in the editor, replace every 'Ann' with 'Eve'", {"find": "Ann", "replacement": "Eve"}),
+        ("substitute “now” for “then”", {"find": "then", "replacement": "now"}),
         (
             'find "Mr." and put "Dr." in its place in the open text',
             {"find": "Mr.", "replacement": "Dr."},
@@ -226,8 +418,18 @@ SKILLS: tuple[Recipe, ...] = (
         (OLD,),
         ("delete the word maybe from the document", {"find": "maybe"}),
         ("remove every 'TODO' from the open text", {"find": "TODO"}),
+        ("in the editor, erase the phrase «tout à fait»", {"find": "tout à fait"}),
         ("take 'very ' out of the text in the editor", {"find": "very "}),
         ('strip "(draft)" from the document', {"find": "(draft)"}),
+    ),
+    _skill(
+        "delete_line",
+        "Delete a whole line of the document that is open",
+        "write",
+        (OLD,),
+        ("delete the line 'sugar' from the document", {"find": "sugar"}),
+        ("remove the line that says “old stock”", {"find": "old stock"}),
+        ("in the editor, take out the line 'beans'", {"find": "beans"}),
     ),
     _skill(
         "clear_document",

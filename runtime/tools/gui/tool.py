@@ -22,8 +22,16 @@ from runtime.tools.gui.editor import NAME, Editor
 from runtime.tools.gui.skills import BY_ID, SKILLS
 from runtime.tools.recipe import Proposal, Recipe
 
-SAVES = frozenset(["save_as", "write_file"])
-EDITS = frozenset(["append_to_file", "replace_in_file"])
+SAVES = {"save_as": "path", "write_file": "path", "save_copy": "copy"}
+"""Skills that save to a file, and the argument that names it."""
+EDITS = frozenset(
+    ["append_to_file", "prepend_to_file", "replace_in_file", "delete_in_file",
+     "delete_line_in_file"]
+)  # fmt: skip
+"""Skills that change an existing file that they are given."""
+OPENS = EDITS | {"open_file", "read_file", "write_file", "save_copy", "new_document"}
+"""Skills that bring a document of their own to the front."""
+LOOKS = frozenset(["list_windows", "read_screen"])
 GRAVE = frozenset(
     {
         *("delete", "remove", "discard", "erase", "send", "submit", "buy", "pay", "order"),
@@ -50,7 +58,10 @@ class GuiTool:
         self._watch, self._own, self._own_name = watch, own_display, own_name
         self._lock = threading.Lock()
         self._desk: Desk | None = None
+        self._acting = ""
+        """Id of the action that runs now."""
         self._editor: Editor | None = None
+        self._worked_in: Path | None = None
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
@@ -76,8 +87,8 @@ class GuiTool:
 
     def _risk(self, task: Task, recipe: Recipe, arguments: Mapping[str, Any]) -> Risk:
         id_ = recipe.id
-        if id_ in SAVES | EDITS:
-            path = Path(arguments["path"])
+        if id_ in EDITS or id_ in SAVES:
+            path = Path(arguments[SAVES.get(id_, "path")])
             replaces = id_ in SAVES and path.exists()
             return "sensitive" if replaces or not _inside(task, path) else "write"
         if id_ == "close_window" and arguments["unsaved"] == "discard":
@@ -93,17 +104,27 @@ class GuiTool:
             return "sensitive"
         return "write" if self._own and recipe.risk == "read" and id_ == "open_app" else recipe.risk
 
+    def _is_stale(self, task: Task) -> bool:
+        """On a private display: what is in front belongs to work in another folder. It stays
+        open, behind a new document."""
+        return not self._own and self._worked_in not in (None, _folder(task))
+
     def _file_outside(self, task: Task) -> bool:
-        file = self._editor.file if self._editor is not None else None
+        if self._editor is None or self._is_stale(task):
+            return False  # a document of this task's own will be in front
+        file = self._editor.file
         return file is not None and not _inside(task, file)
 
     def run(self, task: Task, action: Action) -> Outcome:
         start = time.perf_counter()
         with self._lock:
+            self._acting = action.id
             try:
                 said, data = self._act(task, action)
                 status, error = "done", ""
             except Interrupted as stopped:
+                if self._desk is not None and self._desk.screen.stopped:
+                    self._drop()
                 return _outcome(action, "interrupted", start, error=stopped.message)
             except ToolFailed as failed:
                 said, status = "", "failed"
@@ -112,6 +133,8 @@ class GuiTool:
             except DisplayMissing:
                 self._drop()
                 raise
+            finally:
+                self._acting = ""
             data = {**data, **self._state()}
         return _outcome(action, status, start, error=error, output=said, data=data)
 
@@ -120,13 +143,17 @@ class GuiTool:
             self._desk = Desk(own=self._own, own_name=self._own_name, watch=self._watch)
             self._editor = Editor(self._desk)
         assert self._editor is not None  # noqa: S101 (they come and go together)
+        if action.recipe not in LOOKS:
+            if self._is_stale(task) and action.recipe not in OPENS and self._editor.window():
+                self._editor.new_document(_folder(task))
+            self._worked_in = _folder(task)
         self._guard_files(task, action)
         seat = Seat(self._desk, self._editor, _folder(task), action.risk == "sensitive")
         return ACTS[action.recipe](seat, **action.arguments)
 
     def _guard_files(self, task: Task, action: Action) -> None:
         """The document in front may have changed since the action was approved."""
-        if action.risk != "write" or action.recipe in SAVES | EDITS:
+        if action.risk != "write" or action.recipe in EDITS or action.recipe in SAVES:
             return
         if self._file_outside(task):
             raise ToolFailed(
@@ -149,11 +176,16 @@ class GuiTool:
         start = time.perf_counter()
         if BY_ID[action.recipe].risk == "read":
             return _outcome(action, "failed", start, error="Interrupted; it only read.")
-        if action.recipe in SAVES | EDITS:
+        if action.recipe in EDITS or action.recipe in SAVES:
             verdict, why = _look_at_file(action)
             return _outcome(action, verdict, start, error=why)
         why = "The display is gone, and with it what was not saved."
         return _outcome(action, "interrupted", start, error=why)
+
+    def stop(self, action: Action) -> None:
+        desk = self._desk
+        if self._acting == action.id and desk is not None:
+            desk.screen.stop()
 
     def close(self) -> None:
         with self._lock:
@@ -161,6 +193,7 @@ class GuiTool:
 
     def _drop(self) -> None:
         desk, self._desk, self._editor = self._desk, None, None
+        self._worked_in = None
         if desk is not None:
             desk.close()
 
@@ -252,14 +285,14 @@ def _words(id_: str, arguments: Mapping[str, Any]) -> str:
         parts.append(f"{name} = {text}")
     does = BY_ID[id_].does.lower() if not parts else BY_ID[id_].does
     note = ""
-    if id_ in SAVES and Path(arguments["path"]).exists():
+    if id_ in SAVES and Path(arguments[SAVES[id_]]).exists():
         note = " (REPLACES the file that is there)"
     return f"{does}{': ' if parts else ''}{', '.join(parts)}{note}"
 
 
 def _look_at_file(action: Action) -> tuple[str, str]:
     """Whether a saving action happened, as far as the file can tell."""
-    path = Path(action.arguments["path"])
+    path = Path(action.arguments[SAVES.get(action.recipe, "path")])
     prepared_s = int(action.id.partition("_")[2][:11], 16) / 1000
     try:
         content = path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n")
@@ -273,6 +306,8 @@ def _look_at_file(action: Action) -> tuple[str, str]:
         return "done", ""
     if action.recipe == "append_to_file" and content.rstrip("\n").endswith(str(lines)):
         return "done", ""
-    if action.recipe == "save_as":
+    if action.recipe == "prepend_to_file" and content.startswith(f"{lines}\n"):
+        return "done", ""
+    if action.recipe in ("save_as", "save_copy"):
         return "done", ""
     return "interrupted", f"{path} was changed meanwhile; whether by this action cannot be told."

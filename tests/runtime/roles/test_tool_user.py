@@ -53,7 +53,7 @@ def test_examples_know_only_functions_and_arguments_that_exist() -> None:
 
 
 def test_what_varies_is_masked_before_texts_are_compared() -> None:
-    assert masked('copy "a b" to /tmp/x.txt 3 times') == "copy some text to a file some times"
+    assert masked('copy "a b" to /tmp/x.txt 3 times') == "copy some text to a file 3 times"
 
 
 def test_the_picker_finds_the_function_and_knows_what_is_none_of_them(pool: Pool) -> None:
