@@ -122,7 +122,9 @@ class Router:
             return max(0.0, reading.in_scope - reading.kinds["plan"])
         if kind in ("parse", "tool"):
             return reading.kinds["parse"] + reading.kinds["tool"]
-        return reading.kinds.get(kind, 0.0)
+        # A user's step is never a repair: that is what follows a failed action.
+        asked = reading.in_scope - (reading.kinds["repair"] if kind != "repair" else 0.0)
+        return reading.kinds.get(kind, 0.0) * reading.in_scope / max(asked, 1e-9)
 
     def route(
         self,
