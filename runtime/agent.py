@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from models.errors import GeneralFailed, SchemaRefused, UsageError
+from models.errors import GeneralFailed, UsageError
 from models.remote import Permit
+from models.schemas import check as check_schema
 from runtime.core import (
     Action,
     Call,
@@ -97,6 +98,7 @@ class _Progress:
 
     results: list[tuple[Kind, Any]] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    spent_usd: float = 0.0
 
     def add(self, step: Step, data: Any) -> None:
         self.results.append((step.kind, data))
@@ -145,7 +147,7 @@ class Agent:
         check_task(task, self.policy)
         if not history:
             yield _event(task.id, task)
-        progress = _Progress()
+        progress = _Progress(spent_usd=sum(c.cost_usd for c in records(history, Call)))
         try:
             async for record in self._steps(task, history, progress):
                 yield _event(task.id, record)
@@ -194,14 +196,15 @@ class Agent:
                 if action.step_id == step.id:
                     outcome = await asyncio.to_thread(self.team.tools[step.kind].look, task, action)
                     yield outcome
+        decided = [d for d in records(history, Decision) if d.step_id == step.id]
         if outcome is not None:
+            progress.unsure += [d.reason for d in decided[-1:] if d.rule == "no-general"]
             _settle(step, outcome, progress)
             return
-        decided = [d for d in records(history, Decision) if d.step_id == step.id]
         if decided:
             decision = decided[-1]
         else:
-            decision = self._afford(task, step, self._route(task, step))
+            decision = self._afford(task, step, self._route(task, step), progress)
             yield decision
         if decision.chosen == "general":
             async for record in self._ask_general(task, step, decision, progress):
@@ -220,7 +223,15 @@ class Agent:
         name = general.model if general.remote is not None and task.privacy != "local" else None
         return self.team.router.route(task, step, self.policy, general=name)
 
-    def _afford(self, task: Task, step: Step, decision: Decision) -> Decision:
+    def _afford(
+        self,
+        task: Task,
+        step: Step,
+        decision: Decision,
+        progress: _Progress,
+        *,
+        problem: str = "",
+    ) -> Decision:
         """The decision with what would be sent where it escalates; declined where it cannot.
 
         A step that only the General could do is declined; any other falls to the best local
@@ -229,20 +240,24 @@ class Agent:
         if decision.chosen != "general":
             return decision
         general = self.team.general
-        preview = general.preview(general.messages(task, step, recipes=self._offer(task, step)))
+        recipes = () if step.kind == "plan" else self._offer(task, step)
+        preview = general.preview(general.messages(task, step, recipes=recipes, problem=problem))
         decision = replace(decision, would_send=preview)
+        usd = preview["usd_at_most_estimated"]
         why = ""
         if task.privacy == "local":
             why = "privacy mode 'local' keeps every byte here"
         elif general.remote is None:
             why = "no General is configured"
-        elif (
-            task.budget_usd is not None
-            and (preview["usd_at_most_estimated"] or 0) > task.budget_usd
-        ):
-            why = f"it could cost ${preview['usd_at_most_estimated']:.4f}, over the task's budget"
         elif task.privacy == "ask" and self.approver is None:
             why = "privacy mode 'ask', and nobody is there to ask"
+        elif task.budget_usd is not None and usd is None:
+            why = "its price is not known, and the task has a budget"
+        elif task.budget_usd is not None and progress.spent_usd + usd > task.budget_usd:
+            why = (
+                f"it could cost ${usd:.4f} on top of ${progress.spent_usd:.4f} spent, over the "
+                f"task's budget of ${task.budget_usd:.4f}"
+            )
         if not why:
             return decision
         if step.kind == "plan" or decision.rule == "out-of-scope":
@@ -277,7 +292,8 @@ class Agent:
         threshold = self.policy.accept_threshold.get(step.kind, 0.5)
         sure = decision.rule != "no-general"
         if proposal.problems or proposal.confidence < threshold:
-            second = self._afford(task, step, _escalation(decision, proposal, threshold))
+            escalation = _escalation(decision, proposal, threshold)
+            second = self._afford(task, step, escalation, progress)
             yield second
             if second.chosen == "general":
                 async for record in self._ask_general(task, step, second, progress):
@@ -323,11 +339,15 @@ class Agent:
                 error=gate.reason,
             )
         else:
-            outcome = await asyncio.to_thread(tool.run, task, action)
+            try:
+                outcome = await asyncio.to_thread(tool.run, task, action)
+            except asyncio.CancelledError:
+                tool.stop(action)
+                raise
         yield outcome
         if outcome.status == "failed" and not repaired:
             async for record in self._repair(
-                task, step, decision, progress, proposal=proposal, outcome=outcome
+                task, step, decision, progress, proposal=proposal, outcome=outcome, sure=sure
             ):
                 yield record
             return
@@ -342,6 +362,7 @@ class Agent:
         *,
         proposal: Proposal,
         outcome: Outcome,
+        sure: bool,
     ) -> Emit:
         """A failed action: another recipe once, if one fits; then the General; then give up."""
         others = [r for r in self._offer(task, step) if r.id != proposal.recipe.id]
@@ -361,19 +382,15 @@ class Agent:
             would_send=None,
         )
         if not local:
-            general = self.team.general
-            messages = general.messages(
-                task, step, recipes=self._offer(task, step), problem=outcome.error
-            )
-            repair = self._afford(task, step, repair)
-            if repair.would_send is not None:
-                repair = replace(repair, would_send=general.preview(messages))
+            repair = self._afford(task, step, repair, progress, problem=outcome.error)
+            if repair.chosen != "general":
+                repair = replace(repair, chosen="declined")
         yield repair
         for call in calls:
             yield replace(call, step_id=step.id, decision_id=repair.id, kind="repair")
         if local:
             async for record in self._perform(
-                task, step, repair, second, progress, sure=True, repaired=True
+                task, step, repair, second, progress, sure=sure, repaired=True
             ):
                 yield record
         elif repair.chosen == "general":
@@ -422,6 +439,7 @@ class Agent:
         except GeneralFailed as failure:
             yield general.failed_call(task, step, decision, messages, failure)
             raise
+        progress.spent_usd += call.cost_usd
         yield call
         if not recipes:
             if task.schema is not None:
@@ -475,15 +493,15 @@ def check_task(task: Task, policy: Policy) -> None:
             hint="Put long material into a file and name the file in the task.",
         )
     if task.schema is not None:
-        import jsonschema
-
-        try:
-            jsonschema.Draft202012Validator.check_schema(task.schema)
-        except jsonschema.SchemaError as error:
-            raise SchemaRefused(
-                f"The schema is not a JSON Schema: {error.message}.",
-                hint="See https://json-schema.org for the keywords.",
-            ) from error
+        check_schema(task.schema)
+    for tool in task.tools:
+        function = tool.get("function")
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise UsageError(
+                f"A tool on offer has no function with a name: {str(tool)[:80]}",
+                hint='Each is {"type": "function", "function": {"name": …, "parameters": …}}.',
+            )
+        check_schema(function.get("parameters", {}))
     if task.folder and not Path(task.folder).is_dir():
         raise UsageError(f"The work folder {task.folder} does not exist.")
 

@@ -166,6 +166,7 @@ class FakeTool:
     fails: frozenset[str] = frozenset()
     done: list[str] = field(default_factory=list)
     looked: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
 
     def prepare(self, task: Task, step: Step, proposal: Proposal) -> Action:
         return Action(
@@ -188,6 +189,9 @@ class FakeTool:
     def look(self, task: Task, action: Action) -> Outcome:
         self.looked.append(action.id)
         return Outcome(action.id, task.id, action.step_id, "interrupted")
+
+    def stop(self, action: Action) -> None:
+        self.stopped.append(action.id)
 
     def close(self) -> None:
         self.done.append("closed")

@@ -64,6 +64,8 @@ class Screen:
     def __init__(self, display: Display) -> None:
         self.display = display
         self._lock = threading.Lock()
+        self.stopped = False
+        """Whether ``stop`` ended the worker."""
         self._worker = subprocess.Popen(
             [sys.executable, "-m", "runtime.screen.worker", *["private"][: display.private]],
             stdin=subprocess.PIPE,
@@ -88,6 +90,8 @@ class Screen:
 
     def _answer(self) -> Any:
         line = self._pipes()[1].readline()
+        if self.stopped:
+            raise Interrupted("Stopped by the user.")
         if not line:
             raise DisplayMissing(
                 f"The process that works on display {self.display.name} ended.",
@@ -104,6 +108,8 @@ class Screen:
         raise ToolFailed(f"The screen refused: {answer['error']}")
 
     def _send(self, do: str, **arguments: Any) -> None:
+        if self.stopped:
+            raise Interrupted("Stopped by the user.")
         requests, _ = self._pipes()
         try:
             requests.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
@@ -223,6 +229,12 @@ class Screen:
                 still_since = time.monotonic()
             last = now
         return last
+
+    def stop(self) -> None:
+        """Kill the worker, from any thread: whoever waits for it gets Interrupted, as does every
+        later call. The display itself stays."""
+        self.stopped = True
+        self._worker.kill()
 
     def close(self) -> None:
         """End the worker. The display itself stays."""

@@ -39,6 +39,11 @@ class Tool(Protocol):
         """
         ...
 
+    def stop(self, action: Action) -> None:
+        """End ``action`` now, where it runs in another thread; returns at once, and its ``run``
+        soon after. What it had done by then stays done."""
+        ...
+
     def close(self) -> None:
         """Stop whatever the tool started."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -415,5 +416,76 @@ def test_a_task_that_cannot_be_accepted_is_refused(bad: Task, message: str) -> N
 
 
 def test_a_schema_that_is_none_is_refused() -> None:
-    with pytest.raises(SchemaRefused, match="not a JSON Schema"):
+    with pytest.raises(SchemaRefused, match="no JSON Schema"):
         check_task(Task("t", "x", schema={"type": "no such type"}), Policy())
+
+
+def test_a_schema_that_refers_elsewhere_is_refused_without_asking() -> None:
+    for reference in ("#/$defs/missing", "http://127.0.0.1:9/x.json"):
+        with pytest.raises(SchemaRefused, match="does not hold"):
+            check_task(Task("t", "x", schema={"items": {"$ref": reference}}), Policy())
+
+
+def test_a_tool_without_a_function_is_refused() -> None:
+    with pytest.raises(UsageError, match="no function with a name"):
+        check_task(Task("t", "x", tools=({"a": 1},)), Policy())
+
+
+async def test_a_repair_of_an_unsure_step_is_still_unsure(tmp_path: Path) -> None:
+    tool = FakeTool(recipes=(recipe("bad", risk="read"), recipe("good")), fails=frozenset({"bad"}))
+
+    class ThenConfident(FakeToolUser):
+        async def propose(self, task: Task, step: Step, decision: Decision, recipes: Any) -> Any:
+            self.confidence = 0.1 if len(recipes) == 2 else 0.9
+            return await super().propose(task, step, decision, recipes)
+
+    result, _ = await run(Agent(team(tool, tool_user=ThenConfident()), Policy()), task(), tmp_path)
+    assert tool.done == []  # the repair writes, and --yes covers no unsure write
+    assert result.status == "denied"
+
+
+async def test_a_budget_counts_what_was_spent_before(tmp_path: Path) -> None:
+    with FakeGeneral(["a", "b"]) as server:
+        agent = Agent(team(general=general(server.base_url)), Policy())
+        # One call is priced at $0.0002 and some at most, and costs $0.00009.
+        asked = task("plan: x;plan: y", privacy="auto", budget_usd=0.00028)
+        result, _ = await run(agent, asked, tmp_path)
+        assert len(server.received) == 1
+    assert "on top of $0.0001 spent" in result.reason
+
+
+async def test_an_unsure_task_is_unsure_when_resumed_too(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    reader = FakeTool(recipes=(recipe(risk="read"),))
+    asked = task("one;two")
+    stream = Agent(team(reader, tool_user=FakeToolUser(0.1)), Policy()).run(asked)
+    async for event in stream:
+        ledger.append(event)
+        if isinstance(event.record, Outcome):
+            break
+    result = await drive(Agent(team(reader), Policy()), asked, ledger, resume=True)
+    ledger.close()
+    assert (result.status, reader.done) == ("unsure", ["one", "two"])
+
+
+async def test_cancelling_stops_the_action_itself(tmp_path: Path) -> None:
+    started, loop = asyncio.Event(), asyncio.get_running_loop()
+    released = threading.Event()
+
+    class Stoppable(FakeTool):
+        def run(self, task: Task, action: Action) -> Outcome:
+            loop.call_soon_threadsafe(started.set)
+            assert released.wait(30)
+            return super().run(task, action)
+
+        def stop(self, action: Action) -> None:
+            released.set()
+
+    ledger = Ledger(tmp_path / "ledger.db")
+    running = asyncio.create_task(drive(Agent(team(Stoppable()), Policy()), task(), ledger))
+    await started.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert released.is_set()
+    ledger.close()

@@ -210,6 +210,14 @@ SKILLS: tuple[Recipe, ...] = (
             {"lines": "Hello Zoë", "path": "zoe.txt"},
         ),
         (
+            "use mousepad to produce poem.txt with these contents: roses are red",
+            {"path": "poem.txt", "lines": "roses are red"},
+        ),
+        (
+            'bring up the editor, put "a(b);" in there and save the whole thing under ~/notes/a.c',
+            {"path": "~/notes/a.c", "lines": "a(b);"},
+        ),
+        (
             "Create the file cities.txt with mousepad. It should say 'Rome'.",
             {"lines": "Rome", "path": "cities.txt"},
         ),
@@ -251,6 +259,11 @@ SKILLS: tuple[Recipe, ...] = (
         (
             "type 'P.S. thanks' below the last line of letter.txt in mousepad and save it",
             {"path": "letter.txt", "lines": "P.S. thanks"},
+        ),
+        (
+            "go to journal.txt in the editor, put 'slept well' after its last line, and don't "
+            "forget to save",
+            {"path": "journal.txt", "lines": "slept well"},
         ),
         (
             "add the line ok to the end of status.txt and save it",
@@ -338,6 +351,10 @@ SKILLS: tuple[Recipe, ...] = (
         (
             "in the editor take 'just ' out of letter.txt and save the document",
             {"path": "letter.txt", "find": "just "},
+        ),
+        (
+            "get rid of the word 'old ' in sign.txt with mousepad, then save the file",
+            {"path": "sign.txt", "find": "old "},
         ),
         (
             'with mousepad erase all occurrences of "lorem" in text.txt, then store it',

@@ -29,8 +29,6 @@ EDITS = frozenset(
      "delete_line_in_file"]
 )  # fmt: skip
 """Skills that change an existing file that they are given."""
-OPENS = EDITS | {"open_file", "read_file", "write_file", "save_copy", "new_document"}
-"""Skills that bring a document of their own to the front."""
 LOOKS = frozenset(["list_windows", "read_screen"])
 GRAVE = frozenset(
     {
@@ -106,7 +104,7 @@ class GuiTool:
 
     def _is_stale(self, task: Task) -> bool:
         """On a private display: what is in front belongs to work in another folder. It stays
-        open, behind a new document."""
+        open, behind a new window."""
         return not self._own and self._worked_in not in (None, _folder(task))
 
     def _file_outside(self, task: Task) -> bool:
@@ -144,8 +142,8 @@ class GuiTool:
             self._editor = Editor(self._desk)
         assert self._editor is not None  # noqa: S101 (they come and go together)
         if action.recipe not in LOOKS:
-            if self._is_stale(task) and action.recipe not in OPENS and self._editor.window():
-                self._editor.new_document(_folder(task))
+            if self._is_stale(task) and self._editor.window():
+                self._editor.new_window()
             self._worked_in = _folder(task)
         self._guard_files(task, action)
         seat = Seat(self._desk, self._editor, _folder(task), action.risk == "sensitive")

@@ -111,7 +111,8 @@ class Sandbox:
         self._program = program
         self._proc: tuple[str, ...] | None = None
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: dict[subprocess.Popen[bytes], str] = {}
+        self._stopped: set[str] = set()
 
     def describe(self, folder: Path, grant: Grant) -> str:
         """The isolation of a command, in words that a person reads before approving it."""
@@ -140,11 +141,13 @@ class Sandbox:
                 return place
         return None
 
-    def run(self, command: str, folder: Path, grant: Grant | None = None) -> Finished:
-        """Run a Bash line in ``folder`` and wait for it.
+    def run(
+        self, command: str, folder: Path, grant: Grant | None = None, *, key: str = ""
+    ) -> Finished:
+        """Run a Bash line in ``folder`` and wait for it. ``key`` is what ``stop`` knows it by.
 
         Raises SandboxMissing where nothing can be isolated here, ToolFailed where the command
-        cannot even be started.
+        cannot even be started, or was stopped before it was.
         """
         grant = grant or Grant()
         argv = self._argv(command, folder, grant)
@@ -164,19 +167,24 @@ class Sandbox:
         except OSError as error:
             raise ToolFailed(f"The command could not be started: {error.strerror}.") from error
         with self._lock:
-            self._running.add(process)
+            self._running[process] = key
+            if key in self._stopped:
+                _kill(process)
         try:
             code, output, errors, broke = self._watch(process, started + self.limits.timeout_s)
         finally:
             _kill(process)
             with self._lock:
-                self._running.discard(process)
+                self._running.pop(process, None)
         return Finished(code, output, errors, (time.monotonic() - started) * 1000, broke)
 
-    def stop(self) -> None:
-        """Kill every command that still runs, with everything that it started."""
+    def stop(self, key: str | None = None) -> None:
+        """Kill what runs under ``key``, or everything, with all that it started. A command with
+        that key that has yet to start is killed as it does."""
         with self._lock:
-            running = list(self._running)
+            if key is not None:
+                self._stopped.add(key)
+            running = [p for p, k in self._running.items() if key is None or k == key]
         for process in running:
             _kill(process)
 

@@ -86,7 +86,7 @@ class ShellTool:
         folder = self._folder(task)
         try:
             grant = self._grant(recipe, action.arguments, folder)
-            finished = self._sandbox.run(action.preview, folder, grant)
+            finished = self._sandbox.run(action.preview, folder, grant, key=action.id)
         except ToolFailed as error:
             return _outcome(action, "failed", error=error.message)
         return _read(recipe, action, finished, folder)
@@ -104,6 +104,9 @@ class ShellTool:
         if happened:
             return _outcome(action, "done", output="Its effect is there.")
         return _outcome(action, "failed", error="It did not happen: nothing was changed.")
+
+    def stop(self, action: Action) -> None:
+        self._sandbox.stop(action.id)
 
     def close(self) -> None:
         self._sandbox.stop()

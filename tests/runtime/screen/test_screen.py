@@ -119,3 +119,11 @@ def test_a_display_that_is_not_there_is_missing() -> None:
 )
 def test_key_names(shortcut: str, keys: list[str]) -> None:
     assert key_names(shortcut) == keys
+
+
+def test_a_stopped_screen_refuses_every_later_call() -> None:
+    with PrivateDisplay() as display, Screen(display) as screen:
+        screen.frame()
+        screen.stop()
+        with pytest.raises(Interrupted, match="Stopped by the user"):
+            screen.click(10, 10)

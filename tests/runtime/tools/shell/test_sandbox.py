@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -213,3 +214,17 @@ def test_an_ordinary_user_is_isolated_as_well() -> None:
         assert output == "65534\n", errors
         assert (Path(folder) / "x").exists()
         assert "Read-only file system" in errors
+
+
+def test_a_command_is_stopped_by_its_key_alone(sandbox: Sandbox, work: Path) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(
+            sandbox.run, "touch started; sleep 60", work, Grant(write=True), key="slow"
+        )
+        while not (work / "started").exists():
+            assert not slow.done(), slow.result()
+        other = threads.submit(sandbox.run, "echo kept", work, key="other")
+        sandbox.stop("slow")
+        assert slow.result().code != 0
+        assert _text(other.result()) == "kept\n"
+    assert sandbox.run("echo late", work, key="slow").code != 0  # stopped before it began
