@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.catalog import Catalog, Entry, File
+from models.catalog import DEFAULT_PACK, Catalog, Entry, File
 from models.errors import ModelCorrupt, ModelMissing, StorageFailed
 from models.lockfile import Held, Lock, Pin, editing
 from models.pulling import Progress, Report, Work
@@ -64,9 +64,14 @@ class Store:
         found = self.catalog.entry(entry)
         state = self._installed(found, found.file(role), Lock.read(self.root))
         held = state.repacked if _repacks(found, role) else state.pulled
-        hint = f"run: aidecamp models pull {entry}"
+        # A newcomer lacks the whole default pack: one command, not one for each model.
+        wanted = DEFAULT_PACK if found.pack == DEFAULT_PACK else entry
+        hint = f"run: aidecamp models pull {wanted}"
         if held is None or state.state != "pulled":
             word = "is of an older catalog" if state.state == "outdated" else "was not pulled"
+            default = (
+                "" if found.pack != DEFAULT_PACK else "; or the default pack: aidecamp models pull"
+            )
             raise ModelMissing(f"the model {entry} ({role}) {word}", hint=hint)
         path = self.root / entry / held.name
         size = _size(path)

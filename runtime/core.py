@@ -115,7 +115,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One model call, whoever served it. Local share = calls with bytes_sent 0 / all calls."""
+    """One model call, whoever served it. Local share = local calls / all calls."""
 
     id: str
     task_id: str
@@ -140,6 +140,11 @@ class Call:
     cost_usd: float = 0.0
     bytes_sent: int = 0
     adapter: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Served here: no byte was sent, and not because the General could not be reached."""
+        return self.bytes_sent == 0 and self.role != "general"
 
     @property
     def ms(self) -> float:

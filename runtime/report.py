@@ -13,13 +13,13 @@ CHARACTERS_PER_TOKEN = 4
 
 def summary(events: Sequence[Event]) -> dict[str, Any]:
     """One task's events as ``{task_id, status, answer, reason, steps, local_share, tokens, ms,
-    cost_usd, bytes_sent}``. ``local_share`` is calls with no byte sent / all calls; None where
-    no model was called. ``ms`` is wall time from the first event to the last."""
+    cost_usd, bytes_sent}``. ``local_share`` is local calls / all calls; None where no model
+    was called. ``ms`` is wall time from the first event to the last."""
     task = records(events, Task)[0]
     results = records(events, Result)
     result = results[-1] if results else None
     calls = records(events, Call)
-    local = sum(call.bytes_sent == 0 for call in calls)
+    local = sum(call.local for call in calls)
     return {
         "task_id": task.id,
         "status": result.status if result else "running",

@@ -82,7 +82,7 @@ def _totals(session: Any, events: list[Any]) -> dict[str, Any]:
 
     calls = records(events, Call)
     price = session.config.price(session.config.general.model)
-    local = sum(call.bytes_sent == 0 for call in calls)
+    local = sum(call.local for call in calls)
     return {
         "calls": len(calls),
         "local_share": local / len(calls) if calls else None,

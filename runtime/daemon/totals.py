@@ -70,7 +70,7 @@ class Totals:
 
 
 def _with_call(totals: Totals, call: Call) -> Totals:
-    local = call.bytes_sent == 0
+    local = call.local
     tokens = call.tokens_in + call.tokens_out
     before = totals.by_kind.get(call.kind, Share())
     share = Share(before.calls + 1, before.local + local)

@@ -124,6 +124,12 @@ class Formatter:
         self, record: _Record, template: str, data: Any
     ) -> tuple[Any, float, list[Call]]:
         names = templates.fields(template)
+        if isinstance(data, list) and len(data) > 1:
+            # Several rows that hold every field: the template once for each, so none is dropped.
+            rows = [templates.values_from_data(names, row) for row in data]
+            if all(len(row) == len(names) for row in rows):
+                lines = [templates.filled(template, row) for row in rows]
+                return "\n".join(lines), 1.0, record.calls
         values: dict[str, Any] = templates.values_from_data(names, data)
         text = record.task.text.replace(template, " ")
         said = templates.values_from_text([n for n in names if n not in values], text)

@@ -135,6 +135,12 @@ class General:
         messages: Sequence[Message],
         reply: Reply,
     ) -> Call:
+        tokens_in, tokens_out = reply.tokens_in, reply.tokens_out
+        parameters: dict[str, Any] = {"max_tokens": self._max_tokens}
+        if reply.text and not tokens_in:  # the server counts none: the local tokenizer's estimate
+            tokens_in = sum(self._count_tokens(m["content"]) for m in messages)
+            tokens_out = self._count_tokens(reply.text)
+            parameters["tokens"] = "estimated"
         return Call(
             id=new_id("call"),
             task_id=task.id,
@@ -144,13 +150,13 @@ class General:
             role="general",
             model=reply.model,
             messages=tuple(messages),
-            parameters={"max_tokens": self._max_tokens},
+            parameters=parameters,
             answer=reply.text,
             confidence=None,
-            tokens_in=reply.tokens_in,
-            tokens_out=reply.tokens_out,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
             decode_ms=reply.ms,
-            cost_usd=self.cost(reply.tokens_in, reply.tokens_out),
+            cost_usd=self.cost(tokens_in, tokens_out),
             bytes_sent=reply.bytes_sent,
         )
 

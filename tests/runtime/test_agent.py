@@ -15,7 +15,7 @@ from models.errors import Denied, GeneralFailed, SchemaRefused, UsageError
 from models.remote import Permit, RemoteGenerator
 from runtime.agent import Agent, Approver, Team, check_task
 from runtime.config import Price
-from runtime.core import Action, Decision, Event, Gate, Outcome, Result, Step, Task, new_id
+from runtime.core import Action, Call, Decision, Event, Gate, Outcome, Result, Step, Task, new_id
 from runtime.drive import drive
 from runtime.ledger import Ledger, records
 from runtime.policy import Policy
@@ -488,4 +488,26 @@ async def test_cancelling_stops_the_action_itself(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert released.is_set()
+    ledger.close()
+
+
+async def test_a_server_that_counts_no_tokens_is_counted_for(tmp_path: Path) -> None:
+    reply = '{"choices": [{"message": {"role": "assistant", "content": "a plan"}}]}'
+    with FakeGeneral([(200, reply)]) as server:
+        agent = Agent(team(general=general(server.base_url)), Policy())
+        _, events = await run(agent, task("plan: x", privacy="auto"), tmp_path)
+    call = records(events, Call)[-1]
+    assert call.parameters["tokens"] == "estimated"
+    assert call.tokens_out == 2
+    assert call.cost_usd > 0
+
+
+async def test_a_general_that_cannot_be_reached_is_no_local_call(tmp_path: Path) -> None:
+    with FakeGeneral() as server:
+        url = server.base_url
+    asked = task("plan: x", privacy="auto")
+    with pytest.raises(GeneralFailed):
+        await run(Agent(team(general=general(url)), Policy()), asked, tmp_path)
+    ledger = Ledger(tmp_path / "ledger.db")
+    assert summary(list(ledger.events(asked.id)))["local_share"] == 0.0
     ledger.close()
