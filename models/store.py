@@ -69,9 +69,6 @@ class Store:
         hint = f"run: aidecamp models pull {wanted}"
         if held is None or state.state != "pulled":
             word = "is of an older catalog" if state.state == "outdated" else "was not pulled"
-            default = (
-                "" if found.pack != DEFAULT_PACK else "; or the default pack: aidecamp models pull"
-            )
             raise ModelMissing(f"the model {entry} ({role}) {word}", hint=hint)
         path = self.root / entry / held.name
         size = _size(path)
