@@ -400,7 +400,8 @@ def _edges(option: Candidate, reading: Reading) -> float:
     first, last = inside[0].lower, inside[-1].lower
     if first in _HEAD_FAULTS:
         score -= BAD_EDGE * (0.4 if first in ("a", "an", "the") else 1.0)
-    if last in _TAIL_FAULTS and len(inside) > 1:
+    at_end = inside[-1].end >= max((w.end for w in tokens if w.is_word), default=0)
+    if last in _TAIL_FAULTS and len(inside) > 1 and (last == "please" or not at_end):
         score -= BAD_EDGE
     commands = reading.evidence.command - FUNCTION_WORDS
     if not any(_is_unclear(w, reading.evidence) for w in inside):

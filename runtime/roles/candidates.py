@@ -48,6 +48,12 @@ _LINES = re.compile(
     r"\s*[:,]?\s+(?P<body>\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_BODY_END = re.compile(
+    r"[.;]\s|,?\s+(?:(?:and|then)\s+)+(?:save|store|keep)\b|,\s+(?:save|store|keep)\b"
+)
+_COURTEOUS_END = re.compile(
+    r"[,;\s]+(?:(?:please|thanks|thank\s+you|cheers)|,\s*remind\s+me(?:\s+please)?)$", re.IGNORECASE
+)
 _QUOTE = re.compile(r"[\"“”‘«»„`]|(?<!\w)'")
 _PARTICLES = frozenset(("up", "down", "out", "on", "in", "off", "a", "an", "the", "some"))
 
@@ -136,8 +142,10 @@ def _listed(text: str) -> list[Candidate]:
     match = _LINES.search(text)
     if match is None:
         return []
-    start, end = match.span("body")
-    body = match.group("body").rstrip(" .!")
+    start = match.start("body")
+    body = _BODY_END.split(match.group("body"), maxsplit=1)[0]
+    end = start + len(body)
+    body = body.rstrip(" .!")
     parts = [p.strip() for p in re.split(r"\s*(?:,\s*and\s+|[,;]\s*|\s+and\s+|\n)\s*", body)]
     if len(parts) != number(match.group("count")) or not all(parts) or _QUOTE.search(body):
         return []
@@ -297,6 +305,7 @@ def _touch(tokens: Sequence[Word], i: int) -> bool:
 def _run(request: str, ranges: tuple[tuple[int, int], ...]) -> Candidate:
     parts = [request[a:b].strip() for a, b in ranges]
     text = " ".join(p for p in parts if p).strip()
+    text = _COURTEOUS_END.sub("", text) or text
     if text[-1:] in ".!" and text[:-1].count(".") == 0:
         text = text[:-1]
     return Candidate(text, text, ranges)

@@ -172,6 +172,15 @@ class Editor:
         self.selection = "none"
         return False
 
+    def new_window(self) -> None:
+        """A window of its own with an empty document, in front of those that are open."""
+        self.require()
+        known = {w.id for w in self.screen.windows()}
+        self.desk.press("ctrl+shift+n")
+        if self.desk.wait_for_dialog(known) is None:
+            raise ToolFailed(f"{NAME} opened no new window.")
+        self.selection = "none"
+
     def replace_all(self, old: str, new: str) -> int:
         """Replace every ``old`` (its case exactly) through the dialog; how many there were."""
         text = self.text()

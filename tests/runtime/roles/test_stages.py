@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from runtime.roles.candidates import texts, typed, words
 from runtime.roles.grounding import outermost, spans
 from runtime.roles.picking import masked
 from runtime.roles.segments import clauses, without_follow_up
 from runtime.roles.stages import joined, stage
 from runtime.roles.tool_user import disk_odds
 from runtime.tools.gui.skills import BY_ID
+from runtime.tools.recipe import Slot
 
 
 def split(text: str) -> list[str]:
@@ -89,3 +91,19 @@ def test_files_that_exist_speak_for_changing_and_against_making(tmp_path: Path) 
     assert disk_odds(change, {"path": "gone.txt"}, tmp_path) < 0
     assert disk_odds(make, {"path": "there.txt"}, tmp_path) < 0
     assert disk_odds(make, {"path": "gone.txt"}, tmp_path) == 0
+
+
+def test_courtesies_at_the_end_are_no_part_of_a_text() -> None:
+    tokens = words("some jazz, please")
+    values = {c.value for c in texts("some jazz, please", tokens, [], frozenset(), frozenset())}
+    assert "jazz" in values
+    assert not any(v.endswith("please") for v in values if v != "please")
+
+
+def test_announced_lines_end_where_the_next_order_begins() -> None:
+    for text in (
+        "write 2 lines: ham and eggs. save to /w/x.txt",
+        "write two lines: ham and eggs and save as x.txt",
+    ):
+        values = [c.value for c in typed(Slot("lines", "lines", ""), [], text)]
+        assert values == ["ham\neggs"]
