@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from models.errors import UsageError
 from models.ggml_types import FILE_TYPES
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def quantize(
             help="Accept a FILE that is quantized already: its weights are rounded twice.",
         ),
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; by default one for each core.")
     ] = None,
@@ -46,6 +48,10 @@ def quantize(
 
     canonical = file_type(type_)
     target = output or _beside(file, canonical)
+    if target.exists() and not force:
+        raise UsageError(
+            f"{target} exists and was left as it is.", hint="Name another --output, or --force."
+        )
     with _progress(shown=not as_json) as progress:
         made = run(
             file,

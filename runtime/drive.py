@@ -40,7 +40,7 @@ async def drive(
     Raises what the agent raises, once the record says ``failed``; asyncio.CancelledError once
     it says ``cancelled``; UsageError where the task runs in another process.
     """
-    with _claim(ledger.path.parent / "running", task.id):
+    with _claim(_claims(ledger), task.id):
         history = list(ledger.events(task.id)) if resume else []
         if done := result_of(history):
             return done
@@ -72,6 +72,19 @@ async def drive(
         if result is None:
             raise UsageError(f"Task {task.id} ended without a result.")
         return result
+
+
+def cut_off(ledger: Ledger) -> list[Task]:
+    """Tasks without a result that no process runs now: a crash cut them off. Oldest first."""
+    found = []
+    for task in ledger.unfinished():
+        with contextlib.suppress(UsageError), _claim(_claims(ledger), task.id):
+            found.append(task)
+    return found
+
+
+def _claims(ledger: Ledger) -> Path:
+    return ledger.path.parent / "running"
 
 
 def _result(result: Result) -> Event:

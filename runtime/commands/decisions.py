@@ -10,6 +10,7 @@ import typer
 
 from models.errors import UsageError
 from runtime.core import Action, Call, Decision, Outcome, to_json
+from runtime.drive import cut_off
 from runtime.ledger import Ledger, records
 from runtime.team import ledger_path
 
@@ -35,16 +36,21 @@ def list_(
     """List past decisions, newest first."""
     ledger = Ledger(ledger_path())
     events = ledger.decisions(kind=kind, chosen=chosen, task_id=task, text=text, limit=limit)
+    stopped = cut_off(ledger)
     ledger.close()
     if as_json:
-        print(json.dumps({"decisions": [e.to_json() for e in events]}, ensure_ascii=False))
+        body = {"decisions": [e.to_json() for e in events], "cut_off": [t.id for t in stopped]}
+        print(json.dumps(body, ensure_ascii=False))
         return
     from runtime.commands import show
 
     if not events:
         show.console().print('No decision yet. Try: aidecamp run "how much memory is free?"')
         return
-    show.console().print(show.decisions_table(events, with_ids=True))
+    console = show.console()
+    console.print(show.decisions_table(events, with_ids=True))
+    for cut in stopped:
+        console.print(f"cut off before its end: aidecamp run --resume {cut.id}", style="yellow")
 
 
 @app.command("show", epilog="Example: aidecamp decisions show dec_019…")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import UsageError
 from models.gguf import read_header
-from quantize.cli import _beside
+from quantize.cli import _beside, app
 
 
 def aidecamp(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -85,3 +86,12 @@ def test_help_answers_without_loading_a_model_library() -> None:
 )
 def test_the_default_target_replaces_the_old_type(name: str, made: str) -> None:
     assert _beside(Path("/m") / name, "Q8_0") == Path("/m") / made
+
+
+def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    source.write_bytes(b"GGUF")
+    target.write_bytes(b"precious")
+    with pytest.raises(UsageError, match="left as it is"):
+        app(args=[str(source), "--type", "Q8_0", "-o", str(target)])
+    assert target.read_bytes() == b"precious"

@@ -16,7 +16,7 @@ from models.remote import Permit, RemoteGenerator
 from runtime.agent import Agent, Approver, Team, check_task
 from runtime.config import Price
 from runtime.core import Action, Call, Decision, Event, Gate, Outcome, Result, Step, Task, new_id
-from runtime.drive import drive
+from runtime.drive import cut_off, drive
 from runtime.ledger import Ledger, records
 from runtime.policy import Policy
 from runtime.report import summary
@@ -510,4 +510,20 @@ async def test_a_general_that_cannot_be_reached_is_no_local_call(tmp_path: Path)
         await run(Agent(team(general=general(url)), Policy()), asked, tmp_path)
     ledger = Ledger(tmp_path / "ledger.db")
     assert summary(list(ledger.events(asked.id)))["local_share"] == 0.0
+    ledger.close()
+
+
+async def test_a_task_that_a_crash_cut_off_is_found(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    asked, running = task(), task()
+    ledger.append(Event(asked.id, 0, asked))
+    seen: list[list[str]] = []
+
+    class Looking(FakeTool):
+        def run(self, task: Task, action: Action) -> Outcome:
+            seen.append([t.id for t in cut_off(ledger)])
+            return super().run(task, action)
+
+    await drive(Agent(team(Looking()), Policy()), running, ledger)
+    assert seen == [[asked.id]]  # not the one that runs at that moment
     ledger.close()
