@@ -163,16 +163,16 @@ class Agent:
         if not steps:
             step = Step(new_id("step"), task.id, 0, "refine", task.text)
             decision = _role_decision(task, step, "refiner", "splitting a request is local work")
+            yield step
+            yield decision
             steps, calls = await self.team.refiner.refine(task)
+            for call in calls:
+                yield replace(call, step_id=step.id, decision_id=decision.id)
             steps = [replace(s, index=i + 1, total=len(steps)) for i, s in enumerate(steps)]
             if len(steps) > self.policy.max_steps:
                 raise _Stop(
                     "failed", f"{len(steps)} steps; at most {self.policy.max_steps} allowed"
                 )
-            yield step
-            yield decision
-            for call in calls:
-                yield replace(call, step_id=step.id, decision_id=decision.id)
             for step in steps:
                 yield step
         for step in steps:

@@ -52,15 +52,17 @@ def _step(step: Step, events: Sequence[Event]) -> dict[str, Any]:
 
 
 def _span_ms(step: Step, events: Sequence[Event]) -> float:
-    """Wall time from the step's decision to its last record, in milliseconds."""
-    at = [
-        e.at
+    """Wall time from when the step's routing began to its last record, in milliseconds."""
+    own = [
+        e
         for e in events
         if not isinstance(e.record, Step) and getattr(e.record, "step_id", None) == step.id
     ]
-    start = next((e.at for e in events if e.record is step), None)
-    first = min(at) if at else start
-    return round((max(at) - first) * 1000, 1) if at and first is not None else 0.0
+    if not own:
+        return 0.0
+    first = own[0].record
+    route_ms = first.route_ms if isinstance(first, Decision) else 0.0
+    return round((own[-1].at - own[0].at) * 1000 + route_ms, 1)
 
 
 def all_general_usd(events: Sequence[Event], price_in: float, price_out: float) -> float:
