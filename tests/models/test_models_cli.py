@@ -154,7 +154,18 @@ def test_pull_from_the_hub_records_what_it_saw(hub: Hub, tmp_path: Path) -> None
 def test_interrupted_pull_ends_with_130_and_says_what_was_kept(hub: Hub, tmp_path: Path) -> None:
     hub.gate.clear()
     process = subprocess.Popen(
-        [sys.executable, "-m", "runtime.cli", "models", "pull", "qwen3-0.6b", "--json"],
+        # A runner in the background ignores SIGINT, and its children would inherit that.
+        [
+            "env",
+            "--default-signal=INT",
+            sys.executable,
+            "-m",
+            "runtime.cli",
+            "models",
+            "pull",
+            "qwen3-0.6b",
+            "--json",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -189,7 +189,19 @@ def test_ctrl_c_in_the_middle_leaves_a_whole_record(tmp_path: Path) -> None:
     work.mkdir()
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "runtime.cli", "run", "--json", "--yes", "--folder", str(work)),
+            # A runner in the background ignores SIGINT, and its children would inherit that.
+            *(
+                "env",
+                "--default-signal=INT",
+                sys.executable,
+                "-m",
+                "runtime.cli",
+                "run",
+                "--json",
+                "--yes",
+                "--folder",
+                str(work),
+            ),
             "; ".join(f'append the line "{n}" to {work}/log.txt' for n in range(20)),
         ],
         env={**os.environ, "AIDECAMP_HOME": str(tmp_path)},
