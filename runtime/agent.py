@@ -11,16 +11,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from models.errors import GeneralFailed, UsageError
+from models.errors import GeneralFailed
 from models.remote import Permit
-from models.schemas import check as check_schema
+from runtime.accept import check_task
 from runtime.core import (
     Action,
     Call,
-    Candidate,
     Decision,
     Event,
     Gate,
@@ -33,9 +31,11 @@ from runtime.core import (
     Task,
     new_id,
 )
+from runtime.decisions import escalation_of, role_decision
 from runtime.gate import judge
 from runtime.ledger import open_actions, records
 from runtime.policy import Policy
+from runtime.resume import outcome_of, recorded_steps
 from runtime.roles.general import General, proposal_from
 from runtime.tools.base import Tool
 from runtime.tools.recipe import Proposal, Recipe
@@ -159,10 +159,10 @@ class Agent:
         yield _event(task.id, result)
 
     async def _steps(self, task: Task, history: Sequence[Event], progress: _Progress) -> Emit:
-        steps = _recorded_steps(history)
+        steps = recorded_steps(history)
         if not steps:
             step = Step(new_id("step"), task.id, 0, "refine", task.text)
-            decision = _role_decision(task, step, "refiner", "splitting a request is local work")
+            decision = role_decision(task, step, "refiner", "splitting a request is local work")
             yield step
             yield decision
             steps, calls = await self.team.refiner.refine(task)
@@ -190,7 +190,7 @@ class Agent:
     async def _step(
         self, task: Task, step: Step, history: Sequence[Event], progress: _Progress
     ) -> Emit:
-        outcome = _outcome_of(step, history)
+        outcome = outcome_of(step, history)
         if outcome is None:
             for action in open_actions(history):
                 if action.step_id == step.id:
@@ -292,7 +292,7 @@ class Agent:
         threshold = self.policy.accept_threshold.get(step.kind, 0.5)
         sure = decision.rule != "no-general"
         if proposal.problems or proposal.confidence < threshold:
-            escalation = _escalation(decision, proposal, threshold)
+            escalation = escalation_of(decision, proposal, threshold)
             second = self._afford(task, step, escalation, progress)
             yield second
             if second.chosen == "general":
@@ -467,7 +467,7 @@ class Agent:
         decision: Decision | None = None,
     ) -> Emit:
         if decision is None:
-            decision = _role_decision(
+            decision = role_decision(
                 task, step, "formatter", "formatting to a schema or template is local work"
             )
             yield decision
@@ -482,87 +482,8 @@ class Agent:
         progress.add(step, value)
 
 
-def check_task(task: Task, policy: Policy) -> None:
-    """Raises UsageError or SchemaRefused where a task cannot be accepted at all."""
-    if not task.text.strip():
-        raise UsageError("The task is empty.", hint='Say what to do: aidecamp run "…".')
-    if len(task.text) > policy.max_task_chars:
-        raise UsageError(
-            f"The task has {len(task.text):,} characters; at most {policy.max_task_chars:,} are"
-            " accepted. Nothing was cut and nothing was run.",
-            hint="Put long material into a file and name the file in the task.",
-        )
-    if task.schema is not None:
-        check_schema(task.schema)
-    for tool in task.tools:
-        function = tool.get("function")
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise UsageError(
-                f"A tool on offer has no function with a name: {str(tool)[:80]}",
-                hint='Each is {"type": "function", "function": {"name": …, "parameters": …}}.',
-            )
-        check_schema(function.get("parameters", {}))
-    if task.folder and not Path(task.folder).is_dir():
-        raise UsageError(f"The work folder {task.folder} does not exist.")
-
-
 def _event(task_id: str, record: Record) -> Event:
     return Event(task_id, time.time(), record)
-
-
-def _role_decision(task: Task, step: Step, role: str, reason: str) -> Decision:
-    """For work that a role always does locally."""
-    worker = f"local:{role}"
-    return Decision(
-        id=new_id("dec"),
-        task_id=task.id,
-        step_id=step.id,
-        kind=step.kind,
-        text=step.text,
-        chosen=worker,
-        candidates=(Candidate(worker, "", None, None, None),),
-        probability=1.0,
-        threshold=0.0,
-        rule=f"role:{role}",
-        reason=reason,
-        route_ms=0.0,
-    )
-
-
-def _escalation(first: Decision, proposal: Proposal, threshold: float) -> Decision:
-    """The second decision on a step: the local answer did not pass."""
-    if proposal.problems:
-        rule, reason = "verifier", "; ".join(proposal.problems)
-    else:
-        rule = f"accept:{first.kind}"
-        reason = f"confidence {proposal.confidence:.2f} < {threshold:.2f}"
-    return replace(
-        first,
-        id=new_id("dec"),
-        previous=first.id,
-        chosen="general",
-        probability=proposal.confidence,
-        threshold=threshold,
-        rule=rule,
-        reason=reason,
-        route_ms=0.0,
-        would_send=None,
-    )
-
-
-def _recorded_steps(history: Sequence[Event]) -> list[Step]:
-    """The plan of an earlier run, if all of it was recorded; else nothing."""
-    found = [s for s in records(history, Step) if 0 < s.index <= s.total]
-    if not found:
-        return []
-    plan = found[-1].total
-    last = {s.index: s for s in found if s.total == plan}
-    return [last[i] for i in sorted(last)] if sorted(last) == list(range(1, plan + 1)) else []
-
-
-def _outcome_of(step: Step, history: Sequence[Event]) -> Outcome | None:
-    found = [o for o in records(history, Outcome) if o.step_id == step.id]
-    return found[-1] if found else None
 
 
 def _settle(step: Step, outcome: Outcome, progress: _Progress) -> None:

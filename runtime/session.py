@@ -11,7 +11,8 @@ from typing import Any
 
 from models.errors import UsageError
 from models.pool import Pool
-from runtime.agent import Agent, Approver, Team, check_task
+from runtime.accept import check_task
+from runtime.agent import Agent, Approver, Team
 from runtime.config import Config, load_config
 from runtime.core import Event, Task
 from runtime.drive import drive

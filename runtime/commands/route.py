@@ -20,7 +20,7 @@ def route(
 ) -> None:
     """Show who would serve a step, with what probability, and why. Nothing is executed."""
     from models.pool import Pool
-    from runtime.agent import check_task
+    from runtime.accept import check_task
     from runtime.commands.run import one_of
     from runtime.config import load_config
     from runtime.core import to_json

@@ -102,7 +102,8 @@ def execute(
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Run ``task`` here to its end, and return its summary. Shows it live unless ``quiet``."""
-    from runtime.agent import Approver, check_task
+    from runtime.accept import check_task
+    from runtime.agent import Approver
     from runtime.commands import show
     from runtime.config import load_config
     from runtime.session import open_session

@@ -13,7 +13,8 @@ import pytest
 
 from models.errors import Denied, GeneralFailed, SchemaRefused, UsageError
 from models.remote import Permit, RemoteGenerator
-from runtime.agent import Agent, Approver, Team, check_task
+from runtime.accept import check_task
+from runtime.agent import Agent, Approver, Team
 from runtime.config import Price
 from runtime.core import Action, Call, Decision, Event, Gate, Outcome, Result, Step, Task, new_id
 from runtime.drive import cut_off, drive
