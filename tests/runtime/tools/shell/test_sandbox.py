@@ -129,7 +129,8 @@ def test_children_left_behind_die_with_the_command(sandbox: Sandbox, work: Path)
 def test_one_memory_hog_is_refused_memory(sandbox: Sandbox, work: Path) -> None:
     finished = sandbox.run("head -c 600M /dev/zero | tail -c 500M | wc -c", work)
     assert finished.code != 0
-    assert b"memory" in finished.errors
+    # The limit refuses it, or the watcher sees it first and kills it: memory either way.
+    assert b"memory" in finished.errors.lower() + (finished.broke or "").encode()
 
 
 def test_many_small_hogs_together_are_stopped(sandbox: Sandbox, work: Path) -> None:
