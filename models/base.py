@@ -27,6 +27,10 @@ class Usage:
     tokens_out: int = 0
     tokens_forced: int = 0
     """Of ``tokens_out``, how many the grammar left no choice about."""
+    tokens_drafted: int = 0
+    """Of ``tokens_out``, how many were copied from the prompt as drafts and then verified."""
+    model_calls: int = 0
+    """How many batches of the model this call took part in."""
     queue_ms: float = 0.0
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
@@ -61,6 +65,13 @@ class Generation:
     model: str
     """Digest (``sha256:…``) of the model file that answered."""
     usage: Usage
+    adapter: str | None = None
+    """Digest of the LoRA adapter that was attached; None for the base model alone."""
+
+    @property
+    def margin(self) -> float:
+        """The smallest margin among the free tokens; 1.0 where none was free."""
+        return min((t.margin for t in self.tokens if not t.forced), default=1.0)
 
     @property
     def confidence(self) -> float:
@@ -80,6 +91,11 @@ class Choice:
     index: int
     model: str
     usage: Usage
+    scores: tuple[float, ...] = ()
+    """Mean log-probability of each option's tokens: what the probabilities were made from."""
+    temperature: float = 1.0
+    """``probabilities`` are the softmax of ``scores / temperature``."""
+    adapter: str | None = None
 
     @property
     def option(self) -> str:

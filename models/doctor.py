@@ -10,14 +10,15 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from models.catalog import Catalog
-from models.checks import desktop, engine, storage
+from models.checks import desktop, engine, figures, storage
 from models.checks.base import Check
-from models.errors import AidecampError
+from models.errors import AidecampError, UsageError
 from models.machine import Machine
 from models.store import Store
 
@@ -46,16 +47,40 @@ class Examination:
 @app.command(epilog="Example: aidecamp doctor --json")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Measure this machine's speed and memory instead.")
+    ] = False,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="With --bench: a GGUF file of your own.")
+    ] = None,
 ) -> None:
     """What this machine can run, on what device, and what is broken.
 
     Exit code 0: nothing that a default run needs is broken; 1: something is.
     """
+    if model is not None and not bench:
+        raise UsageError("--model names the file to measure", hint="add --bench")
+    if bench:
+        _bench(model, as_json=as_json)
+        return
     report = examine(None if as_json else _print_check)
     if as_json:
         print(json.dumps(report.as_dict(), ensure_ascii=False))
     if report.failed:
         raise typer.Exit(1)
+
+
+def _bench(model: Path | None, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    with Console(stderr=True).status("measuring …") as status:
+        measured = figures.measure(
+            Store(), model, lambda stage: status.update(f"measuring: {stage.replace('_', ' ')} …")
+        )
+    if as_json:
+        print(json.dumps({"ok": True, "bench": measured}, ensure_ascii=False))
+    else:
+        Console(file=sys.stdout, highlight=False).print(figures.table(measured))
 
 
 def examine(tell: Callable[[Check], None] | None = None) -> Examination:

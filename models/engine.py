@@ -1,143 +1,133 @@
-"""Decoding on one llama.cpp context: prefill behind cached prefixes, generate, choose.
+"""Continuous batching on one llama.cpp context: the engine's thread.
 
-Synchronous, and owned by one thread; ``models/llama.py`` is the way in. Greedy decoding only.
+Calls are generator functions that yield what they need decoded (``models/feed.py``). Each step
+takes the next tokens of every running call with the same adapter into one batch. Calls that write
+go first, and prompts are decoded in pieces between them, so that nobody waits for a long prompt.
+Calls start in the order they came in. A call that is dropped, late or wrong leaves the others as
+they are, and leaves nothing behind.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-from models.base import Choice, Generation, Token, Usage
-from models.errors import ContextOverflow
-from models.grammar import Constraint, Grammars
-from models.llama_context import BATCH_TOKENS, CacheFull, LlamaContext
+from models.adapters import Adapter
+from models.errors import AidecampError, ContextOverflow, DeadlineMissed, Overloaded, ToolFailed
+from models.feed import Feed, Progress, Rows
+from models.llama_context import BATCH_TOKENS, SEQUENCES, CacheFull, LlamaContext
 from models.prefix_cache import Entry, PrefixCache
-from models.sampling import log_probability, log_softmax, pick
 
-KEPT_PROMPTS = 16
-PARALLEL_OPTIONS = 32
-SEQUENCES = KEPT_PROMPTS + PARALLEL_OPTIONS
+PREFILL_TOKENS = 128
+"""Tokens of prompts in one batch: a dropped call waits for one such batch at most."""
+SHARED_PREFILL_TOKENS = 64
+"""The same while other calls are writing their answers."""
+SHORT_FEED = 48
+"""A feed of at most so many tokens is a writing call's, and goes first."""
+ADAPTER_TURNS = 8
+"""Batches for one adapter while calls with another one wait."""
+RESIDENT_TOKENS = 1024
+"""Idle tokens in the KV cache. A decode costs more the higher the cells in use lie."""
 
-
-class Dropped(Exception):
-    """The caller is gone: stop at once and leave nothing behind. Internal."""
-
-
-@dataclass(slots=True)
-class Clock:
-    """Milliseconds by phase."""
-
-    queue_ms: float = 0.0
-    prefill_ms: float = 0.0
-    decode_ms: float = 0.0
-    mask_ms: float = 0.0
+T = TypeVar("T")
+Start = Callable[[Entry, Progress], Generator[Feed, Rows, T]]
 
 
-@dataclass(slots=True)
-class Call:
-    """What one call needs from its caller: whether it still waits, and since when it did."""
+@dataclass(slots=True, eq=False)
+class Job(Generic[T]):
+    """One call: ``start`` makes its generator once its prompt has a sequence.
 
-    dropped: Callable[[], bool] = lambda: False
-    clock: Clock = field(default_factory=Clock)
+    ``more``: tokens behind the prompt that it may need. ``deadline``: on the monotonic clock.
+    ``head``: tokens of the prompt that others of its kind begin with too.
+    """
+
+    prompt: Sequence[int]
+    more: int
+    start: Start[T]
+    adapter: Adapter | None = None
+    deadline: float | None = None
+    head: int = 0
+    future: Future[T] = field(default_factory=Future)
+    dropped: threading.Event = field(default_factory=threading.Event)
+    queued: float = field(default_factory=time.monotonic)
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def adapter_digest(self) -> str | None:
+        return self.adapter.digest if self.adapter else None
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A job that has a sequence, and what it wants decoded next."""
+
+    job: Job[Any]
+    entry: Entry
+    steps: Generator[Feed, Rows, Any]
+    feed: Feed
 
 
 class Engine:
-    """One context, its prefix cache and its grammars. ``limit``: tokens of one call."""
+    """One context and its calls. ``limit``: tokens of one call; ``name`` is for messages.
 
-    def __init__(self, context: LlamaContext, *, limit: int, model: str) -> None:
-        self._context = context
+    ``submit`` is for any thread; everything else happens in the thread that calls ``serve``.
+    """
+
+    def __init__(
+        self,
+        context: LlamaContext,
+        *,
+        name: str,
+        limit: int,
+        parallel: int,
+        queue_cap: int,
+        cache_bytes: int,
+    ) -> None:
+        self.context = context
+        self.cache = PrefixCache(context, list(range(SEQUENCES)), RESIDENT_TOKENS, cache_bytes)
+        self._name = name
         self._limit = limit
-        self._model = model
-        self._cache = PrefixCache(range(KEPT_PROMPTS))
-        self._options = range(KEPT_PROMPTS, SEQUENCES)
-        self._ends = frozenset(context.end_tokens())
-        self._grammars: Grammars | None = None
+        self._parallel = parallel
+        self._queue_cap = queue_cap
+        self._lock = threading.Condition()
+        self._incoming: deque[Job[Any]] = deque()
+        self._waiting: deque[Job[Any]] = deque()
+        self._running: list[Running] = []
+        self._closing = False
+        self._adapters: dict[str, Any] = {}
+        self._attached: str | None = None
+        self._turns = 0
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix=f"masks {name}")
+        self.opened: Callable[[str | None], None] = lambda adapter: None
+        """Called before the first prompt of an adapter is looked up in the cache."""
 
     @property
-    def grammars(self) -> Grammars:
-        if self._grammars is None:
-            self._grammars = Grammars(self._context)
-        return self._grammars
+    def busy(self) -> int:
+        """Calls that run or wait."""
+        return len(self._incoming) + len(self._waiting) + len(self._running)
 
-    def generate(
-        self,
-        prompt: Sequence[int],
-        call: Call,
-        *,
-        grammar: str | None,
-        max_tokens: int,
-        stop: Sequence[str],
-    ) -> Generation:
-        """Greedy decoding after ``prompt``. Raises ContextOverflow, SchemaRefused."""
-        self._check_fits(len(prompt), 1)
-        clock = call.clock
-        begun = time.perf_counter()
-        constraint = self.grammars.start(grammar) if grammar is not None else None
-        clock.mask_ms += _since(begun)
+    def submit(self, job: Job[Any]) -> None:
+        """Queue a call. Raises ContextOverflow, Overloaded, ToolFailed (closed)."""
+        self.check_fits(len(job.prompt), 1)
+        with self._lock:
+            if self._closing:
+                raise ToolFailed(f"the model {self._name} was closed")
+            queued = len(self._incoming) + len(self._waiting)
+            if queued >= self._queue_cap:
+                raise Overloaded(
+                    f"{queued} calls wait for the model {self._name}, and its queue takes no more",
+                    hint="try again in a moment, or send fewer calls at a time",
+                )
+            self._incoming.append(job)
+            self._lock.notify()
 
-        run = self._prefill(prompt, call)
-        try:
-            tokens, finish = self._continue(
-                run, call, constraint, min(max_tokens, self._limit - len(prompt)), stop
-            )
-        finally:
-            self._context.truncate(run.entry.sequence, len(prompt))
-        text = b"".join(self._context.piece(t.id) for t in tokens).decode("utf-8", "replace")
-        cuts = [at for at in (text.find(s) for s in stop) if at >= 0]
-        if cuts:
-            text, finish = text[: min(cuts)], "stop"
-        usage = Usage(
-            tokens_in=len(prompt),
-            tokens_cached=run.cached,
-            tokens_out=len(tokens),
-            tokens_forced=sum(t.forced for t in tokens),
-            queue_ms=clock.queue_ms,
-            prefill_ms=clock.prefill_ms,
-            decode_ms=clock.decode_ms,
-            mask_ms=clock.mask_ms,
-        )
-        return Generation(text, tuple(tokens), finish, self._model, usage)
-
-    def choose(
-        self,
-        prompt: Sequence[int],
-        options: Sequence[Sequence[int]],
-        texts: Sequence[str],
-        call: Call,
-    ) -> Choice:
-        """A probability for each option: softmax of its length-normalized log-probability."""
-        import numpy as np
-
-        longest = max(map(len, options))
-        self._check_fits(len(prompt), longest)
-        clock = call.clock
-        run = self._prefill(prompt, call)
-        begun = time.perf_counter()
-        first = log_softmax(self._context.logits(run.last))
-        scores = [[float(first[tokens[0]])] for tokens in options]
-        for start in range(0, len(options), PARALLEL_OPTIONS):
-            self._score(run, options, scores, start=start, call=call)
-        means = np.array([sum(s) / len(s) for s in scores])
-        probabilities = np.exp(log_softmax(means))
-        clock.decode_ms += _since(begun)
-        usage = Usage(
-            tokens_in=len(prompt),
-            tokens_cached=run.cached,
-            queue_ms=clock.queue_ms,
-            prefill_ms=clock.prefill_ms,
-            decode_ms=clock.decode_ms,
-        )
-        return Choice(
-            tuple(texts),
-            tuple(map(float, probabilities)),
-            int(probabilities.argmax()),
-            self._model,
-            usage,
-        )
-
-    def _check_fits(self, prompt: int, more: int) -> None:
+    def check_fits(self, prompt: int, more: int) -> None:
+        """Raises ContextOverflow where a prompt leaves no room for ``more`` tokens."""
         if prompt + more > self._limit:
             raise ContextOverflow(
                 f"the prompt has {prompt} tokens, and the context holds {self._limit} "
@@ -145,178 +135,227 @@ class Engine:
                 hint="send less, or choose a model with a larger context",
             )
 
-    def _prefill(self, prompt: Sequence[int], call: Call) -> _Run:
-        """The prompt in the KV cache, in an entry of its own, with its last token's logits."""
+    def close(self) -> None:
+        """End ``serve``: what runs and waits fails."""
+        with self._lock:
+            self._closing = True
+            self._lock.notify()
+
+    def serve(self) -> None:
+        """Run calls until ``close``."""
+        while self._take():
+            self._sweep()
+            self._admit()
+            if self._running:
+                self._step()
+        closed = ToolFailed(f"the call was dropped: the model {self._name} was closed")
+        for run in [*self._running]:
+            self._end(run)
+            _fail(run.job, closed)
+        for job in [*self._waiting, *self._incoming]:
+            _fail(job, closed)
+        self._beside.shutdown()
+
+    def _take(self) -> bool:
+        """New calls into the line; waits where there is nothing to do. False at the end."""
+        with self._lock:
+            while not (self._closing or self._incoming or self._waiting or self._running):
+                self._lock.wait()
+            self._waiting += self._incoming
+            self._incoming.clear()
+            return not self._closing
+
+    def _sweep(self) -> None:
+        """Let go of calls whose caller is gone, or will not wait any longer."""
+        now = time.monotonic()
+        for job in [*self._waiting]:
+            if error := _overdue(job, now, "in the queue", self._name):
+                self._waiting.remove(job)
+                _fail(job, error)
+        for run in [*self._running]:
+            if error := _overdue(run.job, now, "while it was running", self._name):
+                self._end(run)
+                _fail(run.job, error)
+
+    def _admit(self) -> None:
+        """Start calls in the order they came in, as long as the KV cache has room for them."""
+        while self._waiting and len(self._running) < self._parallel:
+            job = self._waiting[0]
+            needs = sum(len(j.prompt) + j.more for j in (job, *(r.job for r in self._running)))
+            if self._running and needs > self.context.cells:
+                return
+            try:
+                self._load(job.adapter)
+                entry = self.cache.begin(job.prompt, job.adapter_digest, job.head)
+            except Exception as error:
+                self._waiting.popleft()
+                _fail(job, error)
+                continue
+            if entry is None:
+                return
+            self._waiting.popleft()
+            self._start(job, entry)
+
+    def _start(self, job: Job[Any], entry: Entry) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            self.cache.end(entry, keep=False)
+            return
+        job.progress.clock.queue_ms = (time.monotonic() - job.queued) * 1000
         begun = time.perf_counter()
-        match = self._cache.match(prompt)
-        if match is not None and match.entry.tokens == tuple(prompt):
-            # The very same prompt again: its own entry goes on, one token shorter.
-            entry, cached = match.entry, match.length
-            self._context.truncate(entry.sequence, cached)
-        else:
-            entry, cached = self._new_entry(
-                prompt, match.entry if match else None, match.length if match else 0
-            )
         try:
-            last = self._decode(entry, prompt[cached:], cached, call)
-        except BaseException:
-            self._cache.remove(entry)
-            self._context.truncate(entry.sequence, 0)
-            raise
-        call.clock.prefill_ms += _since(begun)
-        return _Run(entry, cached, last)
+            steps = job.start(entry, job.progress)
+            feed = next(steps)
+        except StopIteration as end:
+            # The grammar left the model nothing to say.
+            self.cache.end(entry, keep=False)
+            job.future.set_result(end.value)
+            return
+        except Exception as error:
+            self.cache.end(entry, keep=False)
+            _fail(job, error)
+            return
+        job.progress.clock.prefill_ms += _ms(begun)
+        self._running.append(Running(job, entry, steps, feed))
 
-    def _new_entry(
-        self, prompt: Sequence[int], source: Entry | None, shared: int
-    ) -> tuple[Entry, int]:
-        while (sequence := self._cache.acquire()) is None:
-            self._evict(keep=source)
-        if source is not None:
-            self._context.fork(source.sequence, sequence, shared)
-            if shared < len(source.tokens):
-                self._cache.shorten(source, shared)
-                self._context.truncate(source.sequence, shared)
-        return self._cache.add(sequence, prompt), shared
+    def _load(self, adapter: Adapter | None) -> None:
+        if adapter is not None and adapter.digest not in self._adapters:
+            self._adapters[adapter.digest] = self.context.load_adapter(adapter.path)
+            self.opened(adapter.digest)
 
-    def _evict(self, keep: Entry | None) -> bool:
-        gone = self._cache.evict(keep)
-        if gone is not None:
-            self._context.truncate(gone.sequence, 0)
-        return gone is not None
+    def _step(self) -> None:
+        """One batch: the next tokens of every call that uses the attached adapter."""
+        self._attach()
+        runs = [run for run in self._running if run.job.adapter_digest == self._attached]
+        parts = _plan([run.feed for run in runs])
+        shares = [(run, take) for run, take in zip(runs, parts, strict=True) if take]
+        begun = time.perf_counter()
+        beside = {
+            run: self._beside.submit(run.feed.meanwhile)
+            for run, take in shares
+            if run.feed.meanwhile and take == run.feed.left
+        }
+        error = self._decode(shares)
+        took = _ms(begun)
+        wait(beside.values())
+        late = _ms(begun) - took
 
-    def _decode(self, entry: Entry, tokens: Sequence[int], position: int, call: Call) -> int:
-        """Decode ``tokens`` of one sequence; index of the last one, whose logits are kept."""
-        last = 0
-        for start in range(0, len(tokens), BATCH_TOKENS):
-            batch = [
-                (token, position + i, entry.sequence, i == len(tokens) - 1)
-                for i, token in enumerate(tokens[start : start + BATCH_TOKENS], start)
-            ]
-            self._decode_batch(batch, keep=entry, call=call)
-            last = len(batch) - 1
-        return last
+        offset = 0
+        for run, take in shares:
+            clock = run.job.progress.clock
+            if run.job.progress.prefilled:
+                clock.decode_ms += took
+            else:
+                clock.prefill_ms += took
+            clock.mask_ms += late
+            clock.model_calls += 1
+            wrong = error or (beside[run].exception() if run in beside else None)
+            if wrong is not None:
+                self._end(run)
+                _fail(run.job, wrong)
+                continue
+            rows = Rows(self.context, offset - run.feed.done)
+            offset += take
+            run.feed.done += take
+            reached = run.feed.positions[run.feed.done - 1] + 1
+            run.entry.length = max(run.entry.length, min(len(run.entry.tokens), reached))
+            if not run.feed.left:
+                self._advance(run, rows)
 
-    def _decode_batch(
-        self,
-        batch: Sequence[tuple[int, int, int, bool]],
-        *,
-        keep: Entry,
-        call: Call,
-    ) -> None:
-        """Decode (token, position, sequence, wants logits); others make room for it."""
-        tokens, positions, sequences, outputs = zip(*batch, strict=True)
-        if call.dropped():
-            raise Dropped
+    def _decode(self, shares: Sequence[tuple[Running, int]]) -> AidecampError | None:
+        tokens: list[int] = []
+        positions: list[int] = []
+        sequences: list[Sequence[int]] = []
+        outputs: list[bool] = []
+        for run, take in shares:
+            piece = slice(run.feed.done, run.feed.done + take)
+            tokens += run.feed.tokens[piece]
+            positions += run.feed.positions[piece]
+            sequences += run.feed.sequences[piece]
+            outputs += run.feed.outputs[piece]
         while True:
             try:
-                return self._context.decode(tokens, positions, sequences, outputs)
+                self.context.decode(tokens, positions, sequences, outputs)
             except CacheFull:
-                if not self._evict(keep):
-                    raise ContextOverflow(
-                        f"the KV cache of {self._context.cells} tokens has no room for "
-                        f"{len(tokens)} more behind {positions[0]}",
-                        hint="send less, or choose fewer or shorter options",
-                    ) from None
-
-    def _continue(
-        self,
-        run: _Run,
-        call: Call,
-        constraint: Constraint | None,
-        max_tokens: int,
-        stop: Sequence[str],
-    ) -> tuple[list[Token], str]:
-        """Tokens after a prefilled prompt, and why they ended.
-
-        Tokens that the grammar forces wait in ``pending``, and go through the model in one
-        batch with the next free token's predecessor.
-        """
-        out: list[Token] = []
-        pending: list[int] = []
-        position = len(run.entry.tokens)
-        last = run.last
-        tail = ""
-        while True:
-            allowed = None
-            if constraint is not None:
-                room = max_tokens - len(out)
-                begun = time.perf_counter()
-                forced, allowed = constraint.advance(room)
-                call.clock.mask_ms += _since(begun)
-                out += [self._token(token, forced=True) for token in forced[:room]]
-                pending += forced[:room]
-                if len(forced) > room:
-                    return out, "length"
-                if allowed is None:
-                    return out, "stop"
-            if len(out) >= max_tokens:
-                return out, "length"
-            begun = time.perf_counter()
-            if pending:
-                last = self._decode(run.entry, pending, position, call)
-                position += len(pending)
-            elif call.dropped():
-                raise Dropped
-            best = pick(self._context.logits(last), allowed)
-            call.clock.decode_ms += _since(begun)
-            if best.token in self._ends:
-                return out, "stop"
-            out.append(self._token(*best, forced=False))
-            pending = [best.token]
-            if constraint is not None:
-                constraint.consume(best.token)
-            if stop:
-                tail = (tail + out[-1].text)[-2 * max(map(len, stop)) - 64 :]
-                if any(text in tail for text in stop):
-                    return out, "stop"
-
-    def _score(
-        self,
-        run: _Run,
-        options: Sequence[Sequence[int]],
-        scores: list[list[float]],
-        *,
-        start: int,
-        call: Call,
-    ) -> None:
-        """Add the log-probabilities of the later tokens of up to PARALLEL_OPTIONS options."""
-        position = len(run.entry.tokens)
-        group = range(start, min(start + PARALLEL_OPTIONS, len(options)))
-        items: list[tuple[int, int, int, int]] = []
-        for index in group:
-            sequence = self._options[index - start]
-            tokens = options[index]
-            if len(tokens) > 1:
-                self._context.fork(run.entry.sequence, sequence, position)
-            items += [(token, position + i, sequence, index) for i, token in enumerate(tokens[:-1])]
-        try:
-            for at in range(0, len(items), BATCH_TOKENS):
-                batch = items[at : at + BATCH_TOKENS]
-                self._decode_batch(
-                    [(token, where, sequence, True) for token, where, sequence, _ in batch],
-                    keep=run.entry,
-                    call=call,
+                if self.cache.make_room():
+                    continue
+                return ContextOverflow(
+                    f"the KV cache of {self.context.cells} tokens has no room for "
+                    f"{len(tokens)} more",
+                    hint="send less, or choose fewer or shorter options",
                 )
-                for row, (_, _, _, owner) in enumerate(batch):
-                    target = options[owner][len(scores[owner])]
-                    scores[owner].append(log_probability(self._context.logits(row), target))
-        finally:
-            for sequence in {item[2] for item in items}:
-                self._context.truncate(sequence, 0)
+            except AidecampError as error:
+                return error
+            return None
 
-    def _token(self, id_: int, logprob: float = 0.0, margin: float = 1.0, *, forced: bool) -> Token:
-        text = self._context.piece(id_).decode("utf-8", "replace")
-        return Token(id_, text, logprob, margin, forced)
+    def _attach(self) -> None:
+        """The adapter of the next batch: they take turns where calls with several of them run."""
+        digests = [run.job.adapter_digest for run in self._running]
+        others = [digest for digest in digests if digest != self._attached]
+        self._turns += 1
+        if not others or (self._attached in digests and self._turns <= ADAPTER_TURNS):
+            return
+        self._attached, self._turns = others[0], 1
+        self.context.attach(None if others[0] is None else self._adapters[others[0]])
+
+    def _advance(self, run: Running, rows: Rows) -> None:
+        """Give a call its logits, and take what it wants decoded next, or its result."""
+        begun = time.perf_counter()
+        try:
+            run.feed = run.steps.send(rows)
+        except StopIteration as end:
+            self._end(run)
+            run.job.future.set_result(end.value)
+        except Exception as error:
+            self._end(run)
+            _fail(run.job, error)
+        else:
+            run.job.progress.clock.decode_ms += _ms(begun)
+
+    def _end(self, run: Running) -> None:
+        """A call is over: its sequence goes to the cache, or back."""
+        self._running.remove(run)
+        run.steps.close()
+        self.cache.end(run.entry, keep=run.job.progress.prefilled)
 
 
-@dataclass(slots=True)
-class _Run:
-    """A prefilled prompt: its entry, how much of it was cached, where its logits are."""
+def _overdue(job: Job[Any], now: float, where: str, name: str) -> AidecampError | None:
+    """Why a call is not worth going on with; None where it is."""
+    if job.dropped.is_set():
+        return ToolFailed("the call was dropped by its caller")
+    if job.deadline is None or now < job.deadline:
+        return None
+    return DeadlineMissed(
+        f"the model {name} did not answer within {now - job.queued:.1f} s: "
+        f"the time ran out {where}",
+        hint="allow more time, or send fewer calls at a time",
+    )
 
-    entry: Entry
-    cached: int
-    last: int
+
+def _fail(job: Job[Any], error: BaseException) -> None:
+    if job.future.running() or job.future.set_running_or_notify_cancel():
+        job.future.set_exception(error)
 
 
-def _since(begun: float) -> float:
+def _ms(begun: float) -> float:
     return (time.perf_counter() - begun) * 1000
+
+
+def _plan(feeds: Sequence[Feed]) -> list[int]:
+    """How many tokens of each feed go into the next batch.
+
+    Those that want logits go in together. Short feeds go in whole; long ones share what is left,
+    the oldest first.
+    """
+    short = [feed.left <= SHORT_FEED or feed.left == feed.tail for feed in feeds]
+    room = BATCH_TOKENS
+    parts = [0] * len(feeds)
+    for index, feed in enumerate(feeds):
+        if short[index] and feed.left <= room:
+            parts[index] = feed.left
+            room -= feed.left
+    room = min(room, SHARED_PREFILL_TOKENS if any(parts) else PREFILL_TOKENS)
+    for index, feed in enumerate(feeds):
+        if not short[index]:
+            parts[index] = min(room, feed.left - feed.tail)
+            room -= parts[index]
+    return parts

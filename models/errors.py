@@ -12,6 +12,8 @@ AidecampError           1    500  base; never raised itself
 ├── SandboxMissing     12    503  a command cannot be isolated on this machine
 ├── ContextOverflow    13    413  more tokens than the model's context holds
 ├── ToolFailed         14    500  a tool could not do what it was asked
+├── Overloaded         17    429  the queue of a model is full
+├── DeadlineMissed     18    504  a local call took longer than its caller waits
 └── Interrupted       130    499  stopped by the user
 A finished task has an exit code too (``runtime.core.EXIT_CODES``): unsure 10, declined 11.
 """
@@ -107,6 +109,16 @@ class ContextOverflow(AidecampError):
 class ToolFailed(AidecampError):
     exit_code = 14
     http_status = 500
+
+
+class Overloaded(AidecampError):
+    exit_code = 17
+    http_status = 429
+
+
+class DeadlineMissed(AidecampError):
+    exit_code = 18
+    http_status = 504
 
 
 class Interrupted(AidecampError):

@@ -12,7 +12,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,6 +21,11 @@ from models.ggml_types import FILE_TYPE_NAMES, TENSOR_TYPES, TensorType
 
 MAX_METADATA_BYTES: Final = 256 * 2**20
 """Header and tensor list together. The largest vocabularies in use need about 20 MiB."""
+MAX_ENTRIES: Final = 65536
+"""Metadata entries, and tensors too. The largest models in use have a few thousand tensors."""
+MAX_STRINGS: Final = 2**22
+"""Strings in all arrays together: what a file claims beyond that would take minutes to read. The
+largest vocabularies in use have 262,144 tokens and twice as many merges."""
 MAX_KEY_BYTES: Final = 65535
 MAX_TENSOR_NAME_BYTES: Final = 63
 MAX_DIMENSIONS: Final = 4
@@ -42,6 +47,7 @@ _SCALARS: Final = {
 }
 _STRING: Final = 8
 _ARRAY: Final = 9
+_OTHERS: Final = {_STRING: "string", _ARRAY: "array"}
 
 Scalar = int | float | bool | str
 
@@ -82,6 +88,8 @@ class Header:
     version: int
     metadata: Mapping[str, Value]
     tensors: tuple[Tensor, ...]
+    types: Mapping[str, str] = field(default_factory=dict)
+    """The type of each metadata value: llama.cpp aborts where it reads one as another."""
 
     @property
     def architecture(self) -> str:
@@ -146,6 +154,7 @@ class _Cursor:
     def __init__(self, file: BinaryIO, size: int, path: Path) -> None:
         self.position = 0
         self.size = size
+        self.strings_left = MAX_STRINGS
         self._file = file
         self._path = path
 
@@ -176,12 +185,14 @@ class _Cursor:
         (value,) = struct.unpack(format_, self.take(struct.calcsize(format_), what))
         return int(value)
 
-    def count(self, what: str, least_bytes: int) -> int:
+    def count(self, what: str, least_bytes: int, most: int | None = None) -> int:
         """A 64-bit count of things that need ``least_bytes`` each, which must fit the file."""
         count = self.number("<Q", what)
         left = self.size - self.position
         if count * least_bytes > left:
             raise self.fail(f"{what} is {count}, more than the {left} bytes left can hold")
+        if most is not None and count > most:
+            raise self.fail(f"{what} is {count}, and at most {most} are read")
         return count
 
     def string(self, what: str, limit: int | None = None) -> bytes:
@@ -206,15 +217,18 @@ def _parse(cursor: _Cursor, path: Path, size: int) -> Header:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
         kind = "big-endian" if swapped in (2, 3) else f"version {version}"
         raise _corrupt(path, f"it is a {kind} GGUF; versions 2 and 3, little-endian, are read")
-    tensor_count = cursor.count("the number of tensors", 8 + 1 + 4 + 8 + 4 + 8)
-    metadata_count = cursor.count("the number of metadata entries", 8 + 1 + 4 + 1)
+    tensor_count = cursor.count("the number of tensors", 8 + 1 + 4 + 8 + 4 + 8, MAX_ENTRIES)
+    metadata_count = cursor.count("the number of metadata entries", 8 + 1 + 4 + 1, MAX_ENTRIES)
 
     metadata: dict[str, Value] = {}
+    types: dict[str, str] = {}
     for index in range(metadata_count):
         key = cursor.text(f"the key of metadata entry {index}", MAX_KEY_BYTES)
         if not key or key in metadata:
             raise cursor.fail(f"metadata key {key!r} is {'repeated' if key else 'empty'}")
-        metadata[key] = _value(cursor, cursor.number("<I", f"the type of {key!r}"), key)
+        type_ = cursor.number("<I", f"the type of {key!r}")
+        metadata[key] = _value(cursor, type_, key)
+        types[key] = _SCALARS[type_][0] if type_ in _SCALARS else _OTHERS[type_]
 
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= size or alignment & (alignment - 1):
@@ -224,7 +238,7 @@ def _parse(cursor: _Cursor, path: Path, size: int) -> Header:
     start = -(-cursor.position // alignment) * alignment
     tensors = tuple(Tensor(t.name, t.type, t.shape, start + t.offset, t.bytes) for t in relative)
     _check_ranges(tensors, path, size)
-    return Header(path, size, version, metadata, tensors)
+    return Header(path, size, version, metadata, tensors, types)
 
 
 def _value(cursor: _Cursor, type_: int, key: str) -> Value:
@@ -251,7 +265,8 @@ def _scalar(cursor: _Cursor, type_: int, key: str) -> int | float | bool:
 def _array(cursor: _Cursor, key: str) -> Array:
     type_ = cursor.number("<I", f"the element type of {key!r}")
     if type_ == _STRING:
-        length = cursor.count(f"the length of {key!r}", 8)
+        length = cursor.count(f"the length of {key!r}", 8, cursor.strings_left)
+        cursor.strings_left -= length
         kept: list[Scalar] = []
         for _ in range(length):
             data = cursor.string(f"an element of {key!r}")

@@ -1,65 +1,71 @@
 """GGUF models on llama.cpp, as a Generator.
 
-One engine thread owns the context; callers await futures and are served in order. A cancelled
-call is dropped at its next token. Calls run one at a time.
+One engine thread owns the context and decodes the calls of all callers together; callers await
+futures. A cancelled call frees its place at the next token.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import dataclasses
+import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+from models.adapters import Adapter, read_adapter
 from models.base import Choice, Generation, Message
 from models.chat import CHATML, ChatTemplate
+from models.choices import temperature_for
+from models.choosing import GROUP_TOKENS, Options
+from models.decoding import Answer, Decoding
 from models.digest import file_digest
-from models.engine import SEQUENCES, Call, Dropped, Engine
-from models.errors import ToolFailed, UsageError
+from models.drafts import Drafter, Habits, schema_keys
+from models.engine import Engine, Job
+from models.errors import ModelCorrupt, UsageError
+from models.feed import Progress
+from models.fit import fit
+from models.footprint import KV_TYPES, KvType, kv_bytes_per_token
 from models.gguf import Header, read_header
-from models.grammar import check_output, lark_grammar, schema_grammar
-from models.llama_context import LlamaContext, default_threads, place
+from models.grammar import (
+    Constraint,
+    Grammars,
+    check_output,
+    cut_values,
+    lark_grammar,
+    regex_grammar,
+    schema_grammar,
+)
+from models.kv_files import SavedPrefixes
+from models.llama_context import SEQUENCES, LlamaContext, Placement, default_threads
+from models.machine import Machine
+from models.prefix_cache import Entry
 
 CONTEXT_TOKENS = 4096
-CACHE_TOKENS = 2048
-"""KV cache beyond one full context: it keeps the heads of other prompts decoded."""
+CACHE_TOKENS = 1024
+"""KV cache beyond one full context, for the heads of other prompts."""
+CACHE_BYTES = 256 << 20
+"""Decoded prompts parked in memory."""
+SAVED_BYTES = 512 << 20
+"""Decoded prompts on disk, where a folder is given for them."""
+PARALLEL_CALLS = 8
+QUEUE_CAP = 64
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Job(Generic[T]):
-    work: Callable[[Call], T]
-    future: Future[T] = field(default_factory=Future)
-    dropped: threading.Event = field(default_factory=threading.Event)
-    queued: float = field(default_factory=time.perf_counter)
-
-    def run(self) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return
-        call = Call(self.dropped.is_set)
-        call.clock.queue_ms = (time.perf_counter() - self.queued) * 1000
-        try:
-            self.future.set_result(self.work(call))
-        except Dropped:
-            self.future.set_exception(ToolFailed("the call was dropped: the model was closed"))
-        except BaseException as error:  # whatever it is, it belongs to the caller
-            self.future.set_exception(error)
 
 
 class LlamaGenerator:
     """A language model in one GGUF file.
 
-    ``n_ctx``: tokens of one call, prompt and answer; ``n_cache``: tokens kept beyond that of
-    other prompts. ``placement`` says on which device it runs, and why. Raises ModelMissing,
-    ModelCorrupt (our header reader or llama.cpp refuses the file) and StorageFailed (no memory
-    for its context).
+    ``n_ctx``: tokens of one call, prompt and answer. ``kv_type``: what the KV cache holds its
+    numbers in (f16, q8_0, q4_0). ``cache_bytes``: memory for decoded prompts beyond the KV cache;
+    ``cache_folder``: where they are saved at the end, so that a restart is warm. ``parallel``:
+    calls that are decoded together; ``queue_cap``: calls that may wait. ``placement`` says on
+    which device it runs, and why. Raises ModelMissing, ModelCorrupt (our header reader or
+    llama.cpp refuses the file) and StorageFailed (no memory for its context).
     """
 
     def __init__(
@@ -67,27 +73,37 @@ class LlamaGenerator:
         path: Path,
         *,
         n_ctx: int = CONTEXT_TOKENS,
-        n_cache: int = CACHE_TOKENS,
         n_threads: int | None = None,
         n_gpu_layers: int | Literal["auto"] = "auto",
         name: str | None = None,
+        kv_type: KvType = "f16",
+        cache_bytes: int = CACHE_BYTES,
+        cache_folder: Path | None = None,
+        parallel: int = PARALLEL_CALLS,
+        queue_cap: int = QUEUE_CAP,
+        decoding: Decoding | None = None,
     ) -> None:
+        if kv_type not in KV_TYPES:
+            raise UsageError(f"kv_type is {kv_type!r}; choose one of {', '.join(KV_TYPES)}")
+        self._stamp = _stamp(path)
         self.header = read_header(path)
         self.model = file_digest(path)
         self.name = name or path.stem.lower()
         self.n_ctx = min(n_ctx, self.header.context_length or n_ctx)
         self.threads = n_threads or default_threads()
-        cells = self.n_ctx + n_cache
-        self.placement = place(self.header, n_gpu_layers, cells * _cell_bytes(self.header))
-        self._context = LlamaContext(
+        self.kv_type = kv_type
+        self._decoding = decoding or Decoding()
+        cells = self.n_ctx + CACHE_TOKENS
+        self.placement = _place(self.header, cells, kv_type, n_gpu_layers, cache_bytes)
+        self._context = context = LlamaContext(
             self.header,
             cells=cells,
-            sequences=SEQUENCES,
             threads=self.threads,
             placement=self.placement,
+            kv_type=kv_type,
         )
-        context = self._context
         try:
+            self._check_unchanged()
             self._template = ChatTemplate(
                 self.header.chat_template or CHATML,
                 bos=context.special_text(context.bos),
@@ -96,8 +112,20 @@ class LlamaGenerator:
         except BaseException:
             context.close()
             raise
-        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
-        self._current: _Job[Any] | None = None
+        self._engine = Engine(
+            context,
+            name=self.name,
+            limit=self.n_ctx,
+            parallel=parallel,
+            queue_cap=queue_cap,
+            cache_bytes=cache_bytes,
+        )
+        self._saved: dict[str | None, SavedPrefixes] = {}
+        self._cache_folder = cache_folder
+        self._engine.opened = self._warm
+        self._grammars: Grammars | None = None
+        self._habits: Habits = {}
+        self._compiling = threading.Lock()
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=f"llama {self.name}", daemon=True)
@@ -105,26 +133,44 @@ class LlamaGenerator:
         # A daemon thread must not be inside llama.cpp when the interpreter goes away.
         atexit.register(self.close)
 
+    @property
+    def busy(self) -> int:
+        """Calls that run or wait."""
+        return self._engine.busy
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the weights, the KV cache and the prompts parked beside it."""
+        cache = self._context.cells * kv_bytes_per_token(self.header, self.kv_type)
+        return self.header.bytes + cache + self._engine.cache.parked_bytes
+
     async def generate(
         self,
         messages: Sequence[Message],
         *,
         schema: Mapping[str, Any] | None = None,
         grammar: str | None = None,
+        regex: str | None = None,
         max_tokens: int = 256,
         stop: Sequence[str] = (),
+        adapter: Path | None = None,
+        deadline_s: float | None = None,
+        decoding: Decoding | None = None,
     ) -> Generation:
         """Greedy decoding of an answer to ``messages``.
 
-        ``schema``: a JSON Schema that the answer is forced to meet, as compact JSON. Where
-        ``max_tokens`` runs out first, ``finish`` is ``length`` and the text is cut JSON.
-        ``grammar``: a Lark grammar in llguidance's dialect (instead of ``schema``).
-        ``stop``: texts that end a free answer; they are not part of it.
-        Raises UsageError, SchemaRefused, ContextOverflow.
+        ``schema``: a JSON Schema that the answer is forced to meet, as compact JSON.
+        ``grammar``: a grammar in Lark, llguidance's dialect, or in GBNF. ``regex``: what the whole
+        answer matches. Where ``max_tokens`` runs out first, or a string meets the length that it
+        was given for want of one in its schema, ``finish`` is ``length`` and the text is cut.
+        ``stop``: texts that end a free answer; they are not part of it. ``adapter``: a LoRA
+        adapter in GGUF. ``deadline_s``: seconds until DeadlineMissed.
+        Raises UsageError, SchemaRefused, ContextOverflow, Overloaded, DeadlineMissed, ModelCorrupt.
         """
-        if schema is not None and grammar is not None:
-            raise UsageError("give a schema or a grammar, not both")
-        if stop and (schema is not None or grammar is not None):
+        if sum(x is not None for x in (schema, grammar, regex)) > 1:
+            raise UsageError("give one of a schema, a grammar and a regex")
+        constrained = schema is not None or grammar is not None or regex is not None
+        if stop and constrained:
             raise UsageError("stop texts end free answers only: a grammar knows its own end")
         if max_tokens < 1:
             raise UsageError(f"max_tokens is {max_tokens}, and at least 1 is needed")
@@ -133,30 +179,109 @@ class LlamaGenerator:
             source = schema_grammar(schema)
         elif grammar is not None:
             source = lark_grammar(grammar)
+        elif regex is not None:
+            source = regex_grammar(regex)
         prompt = self.prompt_tokens(messages)
-        generation = await self._submit(
-            lambda call: self._engine.generate(
-                prompt, call, grammar=source, max_tokens=max_tokens, stop=[s for s in stop if s]
+        self._engine.check_fits(len(prompt), 1)
+        begun = time.perf_counter()
+        constraint = await self._constraint(source) if source is not None else None
+        compile_ms = (time.perf_counter() - begun) * 1000
+        how = decoding or self._decoding
+        drafter = None
+        if how.draft_tokens:
+            drafter = Drafter(
+                messages[-1]["content"],
+                self._context,
+                self._habits,
+                schema_keys(schema) if schema is not None else (),
+            )
+        more = min(max_tokens, self.n_ctx - len(prompt))
+        lora = self._adapter(adapter)
+
+        def start(entry: Entry, progress: Progress) -> Any:
+            progress.clock.mask_ms += compile_ms
+            return Answer(
+                self._context,
+                self.model,
+                entry.adapter,
+                prompt,
+                entry.cells,
+                entry.length,
+                more,
+                [s for s in stop if s],
+                constraint,
+                drafter,
+                how,
+                progress,
+            ).decode()
+
+        generation: Generation = await self._submit(
+            Job(
+                prompt,
+                more + how.draft_tokens,
+                start,
+                lora,
+                _deadline(deadline_s),
+                self._head(messages, prompt),
             )
         )
         if schema is not None and generation.finish == "stop":
             check_output(schema, generation.text)
+            if cut_values(schema, json.loads(generation.text)):
+                return dataclasses.replace(generation, finish="length")
         return generation
 
-    async def choose(self, messages: Sequence[Message], options: Sequence[str]) -> Choice:
+    async def choose(
+        self,
+        messages: Sequence[Message],
+        options: Sequence[str],
+        *,
+        adapter: Path | None = None,
+        deadline_s: float | None = None,
+        temperature: float | None = None,
+    ) -> Choice:
         """Which option answers ``messages`` best: one probability for each option.
 
         The prompt is decoded once, and all options behind it in one batch. An option is scored
         as the whole answer, with the token that ends it: so ``/usr`` does not profit from
-        being how ``/usr/share`` begins. Raises UsageError on no options or an empty one,
-        ContextOverflow.
+        being how ``/usr/share`` begins. ``temperature`` divides the scores; without one, it is
+        what was fitted for this model file, else 1. Raises UsageError on no options or an empty
+        one, and what ``generate`` raises.
         """
+        if temperature is not None and not temperature > 0:
+            raise UsageError(f"temperature is {temperature}, and more than 0 is needed")
         tokens = [self._context.tokenize(option, special=False) for option in options]
         if not tokens or not all(tokens):
             raise UsageError("there is no option to choose, or an empty one")
         prompt = self.prompt_tokens(messages)
         whole = [[*option, self._context.end_of_turn] for option in tokens]
-        return await self._submit(lambda call: self._engine.choose(prompt, whole, options, call))
+        longest = max(map(len, whole))
+        self._engine.check_fits(len(prompt), longest)
+        lora = self._adapter(adapter)
+        engine, context = self._engine, self._context
+
+        def start(entry: Entry, progress: Progress) -> Any:
+            return Options(
+                self.model,
+                entry.adapter,
+                prompt,
+                entry.cells,
+                entry.length,
+                whole,
+                options,
+                temperature or temperature_for(self.model) or 1.0,
+                progress,
+                engine.cache.acquire,
+                engine.cache.release,
+                context.fork,
+            ).decode()
+
+        # A batch of options may be longer than one answer is: it holds them all.
+        more = min(sum(map(len, whole)), GROUP_TOKENS)
+        job: Job[Choice] = Job(
+            prompt, more, start, lora, _deadline(deadline_s), self._head(messages, prompt)
+        )
+        return await self._submit(job)
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of ``text`` in this model's tokenizer."""
@@ -173,48 +298,107 @@ class LlamaGenerator:
         return tokens
 
     def close(self) -> None:
-        """Drop what is running, fail what waits, free the memory. Safe to call twice."""
+        """Drop what is running, fail what waits, save the prefixes, free the memory. Safe to
+        call twice."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            if self._current is not None:
-                self._current.dropped.set()
-            self._jobs.put(None)
+        self._engine.close()
         self._thread.join()
         self._context.close()
         atexit.unregister(self.close)
 
-    async def _submit(self, work: Callable[[Call], T]) -> T:
-        job = _Job(work)
-        with self._lock:
-            if self._closed:
-                raise ToolFailed(f"the model {self.name} was closed")
-            self._jobs.put(job)
+    async def _constraint(self, source: str) -> Constraint:
+        """Compiled in another thread where it is new: that may take a second, and calls go on."""
+
+        def compiled() -> Constraint:
+            with self._compiling:
+                if self._grammars is None:
+                    self._grammars = Grammars(self._context, self.model)
+                return self._grammars.start(source)
+
+        if self._grammars is not None and self._grammars.has(source):
+            return compiled()
+
+        return await asyncio.to_thread(compiled)
+
+    async def _submit(self, job: Job[T]) -> T:
+        self._check_unchanged()
+        self._engine.submit(job)
         try:
             return await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:
             job.dropped.set()
             raise
 
+    def _head(self, messages: Sequence[Message], prompt: Sequence[int]) -> int:
+        """Tokens of the prompt before its last message: instructions and examples."""
+        if self._cache_folder is None:
+            return 0
+        empty = self.prompt_tokens([*messages[:-1], {**messages[-1], "content": ""}])
+        return next((i for i, (a, b) in enumerate(zip(empty, prompt, strict=False)) if a != b), 0)
+
+    def _adapter(self, path: Path | None) -> Adapter | None:
+        return None if path is None else read_adapter(path, self.header)
+
+    def _check_unchanged(self) -> None:
+        if _stamp(self.header.path) != self._stamp:
+            raise ModelCorrupt(
+                f"{self.header.path} changed on disk after it was loaded, so its digest no "
+                "longer says what answers",
+                hint="load the model again",
+            )
+
     def _serve(self) -> None:
-        self._engine = Engine(self._context, limit=self.n_ctx, model=self.model)
-        while (job := self._jobs.get()) is not None:
-            with self._lock:
-                self._current = job
-                if self._closed:
-                    job.dropped.set()
-            job.run()
-            with self._lock:
-                self._current = None
+        self._warm(None)
+        self._engine.serve()
+        for adapter, files in self._saved.items():
+            self._engine.cache.save(files, adapter)
+
+    def _warm(self, adapter: str | None) -> None:
+        """Make the prefixes known that an earlier process saved."""
+        if self._cache_folder is None:
+            return
+        key = f"{self.model} {adapter} {self.kv_type} {self._context.state_format}"
+        files = SavedPrefixes(self._cache_folder, key, max_bytes=SAVED_BYTES)
+        self._saved[adapter] = files
+        self._engine.cache.remember(files, adapter)
 
 
-def _cell_bytes(header: Header) -> int:
-    """Bytes of KV cache for one token, as 16-bit floats. An estimate from the header."""
-    architecture = header.architecture
-    layers = header.integer(f"{architecture}.block_count") or 1
-    width = header.integer(f"{architecture}.embedding_length") or 1
-    heads = header.integer(f"{architecture}.attention.head_count") or 1
-    kv_heads = header.integer(f"{architecture}.attention.head_count_kv") or heads
-    head_width = header.integer(f"{architecture}.attention.key_length") or width // heads
-    return 2 * 2 * layers * kv_heads * head_width
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does: its inode, size and time; None where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _deadline(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _place(
+    header: Header,
+    cells: int,
+    kv_type: KvType,
+    gpu_layers: int | Literal["auto"],
+    cache_bytes: int,
+) -> Placement:
+    """Where the model runs, within the memory that is free now. Raises StorageFailed."""
+    import llama_cpp
+
+    machine = Machine.measure()
+    fitted = fit(
+        header,
+        n_ctx=cells,
+        free_ram=machine.available_mb << 20,
+        free_gpu=max((gpu.free_mb for gpu in machine.gpus), default=0) << 20,
+        gpu_offload=bool(llama_cpp.llama_supports_gpu_offload()),
+        gpu_layers=gpu_layers,
+        kv_types=(kv_type,),
+        sequences=SEQUENCES,
+        extra_bytes=cache_bytes,
+    )
+    return Placement(fitted.device, fitted.gpu_layers, fitted.reason)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelCorrupt, StorageFailed, ToolFailed, UsageError
 from models.gguf import Header
@@ -24,11 +24,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_TOKENS = 512
-"""Tokens in one llama_decode: a cancelled call waits for one such batch at most."""
+"""Tokens in one llama_decode, at most."""
+SEQUENCES = 128
+"""Sequences in one context: calls, kept prompts, and options that are scored."""
+_SHARED = 64
+"""Sequences of one token, at most: a prompt's tail belongs to every option behind it."""
+KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
+"""What the KV cache holds its numbers in: names, and ggml's type ids."""
 # llama.cpp's OpenMP threads spin at every barrier. Where another program wants a core, each spin
-# lasts a whole time slice: decoding on two busy cores took up to 60 times longer than asleep.
-# libgomp reads this once, when llama.cpp is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# lasts a whole time slice (decoding on two busy cores took up to 60 times longer); asleep at once,
+# a token on two quiet cores took 21 ms and not 13. A short spin has nearly the best of both: 13 ms,
+# and up to 1.6 times that of threads that sleep where the cores are busy. libgomp reads this once,
+# when llama.cpp is first imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 _log: deque[str] = deque(maxlen=8)
 _log_callback: Any = None
 
@@ -46,44 +54,6 @@ class Placement:
     reason: str
 
 
-def place(header: Header, gpu_layers: int | Literal["auto"], cache_bytes: int) -> Placement:
-    """Where to run a model: all layers on the GPU where it works and holds them, else the CPU."""
-    import llama_cpp
-
-    if gpu_layers == 0:
-        return Placement("cpu", 0, "asked for the CPU")
-    if not llama_cpp.llama_supports_gpu_offload():
-        return Placement("cpu", 0, "this llama.cpp was built without GPU support")
-    if gpu_layers != "auto":
-        return Placement("gpu", gpu_layers, f"asked for {gpu_layers} layers on the GPU")
-    free = _free_gpu_bytes()
-    if free is None:
-        return Placement("cpu", 0, "no GPU answers")
-    # Compute buffers come on top of weights and KV cache: a tenth, and at least 256 MiB.
-    need = int(1.1 * (header.bytes + cache_bytes)) + 2**28
-    if need > free:
-        return Placement(
-            "cpu", 0, f"the GPU has {free // 2**20} MiB free and {need // 2**20} are needed"
-        )
-    return Placement(
-        "gpu", -1, f"all layers fit: {need // 2**20} of {free // 2**20} MiB free GPU memory"
-    )
-
-
-def _free_gpu_bytes() -> int | None:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            return int(pynvml.nvmlDeviceGetMemoryInfo(handle).free)
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return None
-
-
 def default_threads() -> int:
     """Cores that this process may use, one thread each: hyperthreads only slow llama.cpp."""
     import psutil
@@ -93,8 +63,10 @@ def default_threads() -> int:
 
 
 class LlamaContext:
-    """A loaded model and its KV cache of ``cells`` tokens, shared by ``sequences`` sequences.
+    """A loaded model and its KV cache of ``cells`` tokens, shared by SEQUENCES sequences.
 
+    The weights are read into memory, not mapped: a file that changes on disk later changes no
+    answer, and one that shrinks cannot crash the process.
     Raises ModelCorrupt where llama.cpp refuses the file, StorageFailed where memory is short.
     """
 
@@ -103,9 +75,9 @@ class LlamaContext:
         header: Header,
         *,
         cells: int,
-        sequences: int,
         threads: int,
         placement: Placement,
+        kv_type: str = "f16",
     ) -> None:
         import llama_cpp
         import numpy as np
@@ -124,12 +96,20 @@ class LlamaContext:
         self.eos = int(llama_cpp.llama_vocab_eos(self.vocab))
         end_of_turn = int(llama_cpp.llama_vocab_eot(self.vocab))
         self.end_of_turn = end_of_turn if end_of_turn >= 0 else self.eos
+        self.ends = frozenset(self.end_tokens())
+        self._pieces: dict[int, bytes] = {}
         self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.vocab))
 
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = BATCH_TOKENS
-        params.n_seq_max = sequences
+        params.n_seq_max = SEQUENCES
+        params.type_k = params.type_v = KV_TYPES[kv_type]
+        # On a CPU flash attention makes the small batches of a call two to five times slower
+        # behind a long prompt (8 tokens behind 1,200: 171 ms, and 61 without), and prefill a
+        # sixth faster. A quantized KV cache works with it alone.
+        fused = placement.gpu_layers != 0 or kv_type != "f16"
+        params.flash_attn_type = int(fused)
         params.n_threads = params.n_threads_batch = threads
         # One buffer for all sequences: a fork is then a mark on its cells and copies nothing.
         params.kv_unified = True
@@ -150,11 +130,13 @@ class LlamaContext:
         self._tokens = np.zeros(BATCH_TOKENS, np.int32)
         self._positions = np.zeros(BATCH_TOKENS, np.int32)
         self._sequence_counts = np.ones(BATCH_TOKENS, np.int32)
-        self._sequences = np.zeros(BATCH_TOKENS, np.int32)
+        self._sequences = np.zeros((BATCH_TOKENS, _SHARED), np.int32)
         self._outputs = np.zeros(BATCH_TOKENS, np.int8)
-        base, width = self._sequences.ctypes.data, self._sequences.itemsize
+        base, width = self._sequences.ctypes.data, self._sequences.strides[0]
         self._pointers = np.arange(BATCH_TOKENS, dtype=np.uintp) * width + base
         self._batch = _batch(llama_cpp, self)
+        self.state_format = f"llama-cpp-python {llama_cpp.__version__}, fused {int(fused)}"
+        """What the bytes of a saved state depend on, beside the model and the KV type."""
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
         """Tokens of ``text``. With ``special``, names such as ``<|im_end|>`` become control
@@ -183,6 +165,13 @@ class LlamaContext:
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes of a token. A control token has none, unless ``special`` asks for its name."""
+        if special:
+            return self._read_piece(token, special=True)
+        if token not in self._pieces:
+            self._pieces[token] = self._read_piece(token, special=False)
+        return self._pieces[token]
+
+    def _read_piece(self, token: int, *, special: bool) -> bytes:
         to_piece = self._lib.llama_token_to_piece
         buffer = ctypes.create_string_buffer(256)
         count = to_piece(self.vocab, token, buffer, len(buffer), 0, special)
@@ -223,17 +212,21 @@ class LlamaContext:
         self,
         tokens: Sequence[int],
         positions: Sequence[int],
-        sequences: Sequence[int],
+        sequences: Sequence[Sequence[int]],
         outputs: Sequence[bool],
     ) -> None:
         """Run at most BATCH_TOKENS tokens; logits are kept for those marked in ``outputs``.
+
+        A token belongs to each of its ``sequences``.
 
         Raises CacheFull (nothing was changed) and ToolFailed.
         """
         count = len(tokens)
         self._tokens[:count] = tokens
         self._positions[:count] = positions
-        self._sequences[:count] = sequences
+        for index, own in enumerate(sequences):
+            self._sequence_counts[index] = len(own)
+            self._sequences[index, : len(own)] = own
         self._outputs[:count] = outputs
         self._batch.n_tokens = count
         _log.clear()
@@ -261,6 +254,39 @@ class LlamaContext:
         """Forget everything of ``sequence`` from position ``length`` on."""
         self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
+    def state(self, sequence: int) -> bytes:
+        """Everything that the KV cache holds of a sequence; it fits into any other sequence."""
+        size = self._lib.llama_state_seq_get_size(self._context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written = self._lib.llama_state_seq_get_data(self._context, buffer, size, sequence)
+        return bytes(memoryview(buffer)[:written])
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        """Fill an empty sequence with a ``state``. False where it does not fit: no room, or a
+        state of another model."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        read = self._lib.llama_state_seq_set_data(self._context, buffer, len(state), sequence)
+        return bool(read == len(state))
+
+    def load_adapter(self, path: Path) -> Any:
+        """A LoRA adapter in memory; it stays until the model is closed. Raises ModelCorrupt."""
+        _log.clear()
+        adapter = self._lib.llama_adapter_lora_init(self._model, os.fsencode(path))
+        if not adapter:
+            raise ModelCorrupt(f"llama.cpp refuses the adapter {path}: {_last_words()}")
+        return adapter
+
+    def attach(self, adapter: Any | None) -> None:
+        """Decode with this adapter from now on, or with the base model alone."""
+        if adapter is None:
+            code = self._lib.llama_set_adapters_lora(self._context, None, 0, None)
+        else:
+            handles = (type(adapter) * 1)(adapter)
+            scales = (ctypes.c_float * 1)(1.0)
+            code = self._lib.llama_set_adapters_lora(self._context, handles, 1, scales)
+        if code != 0:
+            raise ToolFailed(f"llama.cpp cannot attach the adapter (code {code})")
+
     def close(self) -> None:
         """Free the context and the model. Safe to call twice."""
         with self._lock:
@@ -275,6 +301,7 @@ class LlamaContext:
 def _load(llama_cpp: Any, path: Path, gpu_layers: int) -> Any:
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
+    params.use_mmap = False
     _log.clear()
     model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not model:

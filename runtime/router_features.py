@@ -50,13 +50,8 @@ def words(text: str) -> NDArray[np.float32]:
 
 
 def features(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Shape ``[len(texts), encoder.dimension + WORD_COLUMNS]``; the embedding comes first.
-
-    One text at a time: an int8 encoder scales its activations over a whole batch, so batch
-    mates would shift each other's embeddings.
-    """
+    """Shape ``[len(texts), encoder.dimension + WORD_COLUMNS]``; the embedding comes first."""
     import numpy as np
 
     masked = [without_quotes(text) for text in texts]
-    rows = [np.concatenate([encoder.embed([text])[0], words(text)]) for text in masked]
-    return np.stack(rows)
+    return np.hstack([encoder.embed(masked), np.stack([words(text) for text in masked])])

@@ -19,7 +19,7 @@ from runtime.drive import drive
 from runtime.ledger import Ledger
 from runtime.policy import Policy
 from runtime.report import summary
-from runtime.team import build_team, ledger_path
+from runtime.team import build_team, ledger_path, prefixes_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def open_session(
     with contextlib.ExitStack() as stack:
         ledger = Ledger(ledger_file or ledger_path())
         stack.callback(ledger.close)
-        pool = Pool()
+        pool = Pool(cache_folder=prefixes_path())
         stack.callback(pool.close)
         team = build_team(config, policy, pool, watch=watch, own_display=own_display)
         for tool in team.tools.values():

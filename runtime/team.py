@@ -93,6 +93,11 @@ def build_team(
     )
 
 
+def prefixes_path() -> Path:
+    """Where decoded prompts are saved, so that the next start is warm."""
+    return data_dir() / "cache" / "prefixes"
+
+
 def ledger_path() -> Path:
     """Where this user's record lies."""
     return data_dir() / "ledger.db"

@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _decode(path: Path | None) -> None:
-    import llama_cpp
+    import models.llama_context  # noqa: F401  (says how llama.cpp's threads wait: before it loads)
+
+    import llama_cpp  # isort: skip
 
     _say(
         "import",

@@ -26,11 +26,11 @@ class Agents:
     def __call__(self, approver: Approver) -> Agent:
         """Raises ModelMissing where the default pack was not pulled."""
         from models.pool import Pool
-        from runtime.team import build_team
+        from runtime.team import build_team, prefixes_path
 
         with self._lock:
             if self._pool is None:
-                self._pool = Pool()
+                self._pool = Pool(cache_folder=prefixes_path())
             if self._team is None:
                 self._team = build_team(self._config, self._policy, self._pool)
             team = self._team

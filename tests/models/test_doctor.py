@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -8,12 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from models import doctor
-from models.checks import desktop, engine, storage
+from models.checks import desktop, engine, figures, storage
 from models.checks.base import Check
 from models.checks.engine import Probed
+from models.errors import ModelCorrupt, ModelMissing, ToolFailed, UsageError
 from models.machine import Gpu, Machine
 from models.store import Store
 
@@ -189,3 +192,55 @@ def test_data_folder_that_cannot_be_made_is_a_failure(
     monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path / "file" / "home"))
     check = storage.writable()
     assert check.status == "fail" and "AIDECAMP_HOME" in check.fix
+
+
+# ---- the bench
+
+
+def test_bench_measures_every_figure_of_the_pulled_model() -> None:
+    done = CliRunner().invoke(doctor.app, ["--bench", "--json"])
+    assert done.exit_code == 0, done.output
+    bench = json.loads(done.stdout)["bench"]
+    assert list(bench) == list(figures.STAGES)
+    for stage, field in (
+        ("load", "seconds"),
+        ("prefill", "tokens_per_s"),
+        ("decode", "tokens_per_s"),
+        ("structured_call", "ms"),
+        ("choose", "ms"),
+        ("encoder", "ms"),
+        ("memory", "model_mb"),
+    ):
+        assert bench[stage][field] > 0, stage
+    assert bench["structured_call"]["p95_ms"] >= bench["structured_call"]["ms"]
+    assert bench["load"]["kv_bytes_per_token"]["f16"] == 23040
+    shown = Console(width=100, record=True, file=io.StringIO())
+    shown.print(figures.table(bench))
+    text = shown.export_text()
+    assert bench["load"]["reason"][:20] in text
+    assert f"median of {bench['structured_call']['runs']}" in text
+
+
+def test_bench_of_what_is_no_model_or_is_not_there_says_so(nothing_installed: Path) -> None:
+    with pytest.raises(ModelMissing, match="no generator"):
+        figures.measure(Store())
+    path = nothing_installed / "model.gguf"
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelCorrupt, match=r"model\.gguf"):
+        figures.measure(Store(), path)
+
+
+def test_bench_that_dies_names_the_signal_and_the_stage(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "llama_cpp.py"
+    fake.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path.cwd()}")
+    with pytest.raises(ToolFailed, match="after stage nothing: SIGILL") as caught:
+        figures.measure(Store(), gguf)
+    assert "-mno-amx-tile" in caught.value.hint
+
+
+def test_model_without_bench_is_a_usage_error(gguf: Path) -> None:
+    done = CliRunner().invoke(doctor.app, ["--model", str(gguf)])
+    assert isinstance(done.exception, UsageError) and done.exception.hint == "add --bench"

@@ -94,6 +94,8 @@ def test_a_small_file_reads_back(write: Callable[[bytes], Path]) -> None:
         )
     )
     assert header.metadata["n"] == Array("int32", 3, (1, -2, 3))
+    assert header.types["n"] == "array"
+    assert (header.types["yes"], header.types["general.architecture"]) == ("bool", "string")
     assert header.metadata["w"] == Array("string", 2, ("é", ""))
     assert header.metadata["yes"] is True
     a, b = header.tensors

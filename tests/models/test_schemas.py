@@ -43,3 +43,33 @@ def test_an_address_in_a_schema_is_never_asked() -> None:
             violations({"properties": {"a": {"$ref": address}}}, {"a": 1})
         with pytest.raises(BlockingIOError):  # nobody has knocked
             server.accept()
+
+
+@pytest.mark.parametrize(("value", "wrong"), [(0.7, 0), (3, 0), (0.75, 1), (1e400, 1), (True, 0)])
+def test_multiples_are_counted_in_decimal_digits(value: Any, wrong: int) -> None:
+    assert len(violations({"multipleOf": 0.1}, value)) == wrong
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"const": {1}}, {"properties": {1: {2}}}])
+def test_what_cannot_be_followed_or_is_no_json_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(SchemaRefused):
+        violations(schema, {})
+
+
+def test_a_pattern_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(SchemaRefused):
+        violations({"pattern": "^\\p{L}$"}, "a")
+
+
+def test_a_schema_that_holds_itself_is_refused() -> None:
+    schema: dict[str, Any] = {}
+    schema["items"] = schema
+    with pytest.raises(SchemaRefused):
+        violations(schema, [])
+
+
+def test_a_schema_that_was_changed_is_read_anew() -> None:
+    schema = {"type": "integer"}
+    assert not violations(schema, 3)
+    schema["type"] = "string"
+    assert violations(schema, 3)

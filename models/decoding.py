@@ -1,0 +1,209 @@
+"""Greedy decoding of one answer: forced tokens and copied drafts go through the model in batches.
+
+The output is that of choosing one token at a time under the same grammar. What differs is how
+many batches it takes: tokens that the grammar forces are appended unasked, and drafts copied from
+the prompt are verified together. Batch shape moves logits a little, so where the two best tokens
+are nearly equal another one of them may win.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from models.base import Generation, Token, Usage
+from models.drafts import Drafter, Vocabulary
+from models.feed import Feed, Progress, Rows
+from models.sampling import pick
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from models.grammar import Constraint
+
+_FIRST_DRAFT = 12
+"""Tokens of a first draft; right drafts make the next one longer, wrong ones shorter."""
+_RECENT = 24
+"""Tokens in which a run of punctuation is looked for, as they come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How an answer is decoded; what it says does not depend on it.
+
+    ``fast_forward``: append what the grammar forces without asking the model.
+    ``draft_tokens``: tokens copied from the prompt and verified in one batch, at most.
+    """
+
+    fast_forward: bool = True
+    draft_tokens: int = 15
+
+
+class Context(Vocabulary, Protocol):
+    """The model's vocabulary and KV cache, as ``LlamaContext`` has them."""
+
+    ends: frozenset[int]
+
+    def truncate(self, sequence: int, length: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Answer:
+    """One answer as it grows. ``cached``: tokens of ``prompt`` that are decoded in ``sequence``."""
+
+    context: Context
+    model: str
+    adapter: str | None
+    prompt: Sequence[int]
+    sequence: int
+    cached: int
+    max_tokens: int
+    stop: Sequence[str]
+    constraint: Constraint | None
+    drafter: Drafter | None
+    decoding: Decoding
+    progress: Progress
+    tokens: list[Token] = field(default_factory=list)
+    written: bytearray = field(default_factory=bytearray)
+    drafted: int = 0
+    _draft_limit: int = _FIRST_DRAFT
+    _misses: int = 0
+
+    def decode(self) -> Generator[Feed, Rows, Generation]:
+        """Yields what the model has to decode, and returns the finished answer."""
+        pending = list(self.prompt[self.cached :])
+        position = self.cached
+        while True:
+            pending += self._forced()
+            if self._over or (self.constraint is not None and self.constraint.complete):
+                return self._finish()
+            draft = self._draft()
+            masks: list[NDArray[np.intp] | None] = []
+            beside = None if self.constraint is None else partial(self._masks, masks, draft)
+            first = len(pending) - 1
+            rows = yield Feed(
+                tokens=[*pending, *draft],
+                positions=range(position, position + len(pending) + len(draft)),
+                sequences=[(self.sequence,)] * (len(pending) + len(draft)),
+                outputs=[False] * first + [True] * (1 + len(draft)),
+                meanwhile=beside,
+            )
+            self.progress.prefilled = True
+            position += len(pending)
+            taken = 0
+            pending = []
+            while not pending:
+                allowed = masks[taken] if masks else None
+                if self.constraint is not None and allowed is None:
+                    return self._finish()
+                best = pick(rows.row(first + taken), allowed)
+                if best.token in self.context.ends:
+                    return self._finish()
+                if self.constraint is not None:
+                    self.constraint.consume(best.token)
+                only = allowed is not None and len(allowed) == 1
+                self._write(best.token, best.logprob, best.margin, forced=only)
+                if self._over:
+                    return self._finish()
+                if taken < len(draft) and draft[taken] == best.token:
+                    taken += 1
+                else:
+                    pending = [best.token]
+            if taken < len(draft):
+                self.context.truncate(self.sequence, position + taken)
+            position += taken
+            self._learn(len(draft), taken)
+
+    @property
+    def text(self) -> str:
+        return self.written.decode("utf-8", "replace")
+
+    @property
+    def _over(self) -> bool:
+        return len(self.tokens) >= self.max_tokens or self._stopped
+
+    @property
+    def _stopped(self) -> bool:
+        if not self.stop or not self.tokens:
+            return False
+        # A stop text may begin in an earlier token and end in this one.
+        longest = 4 * max(map(len, self.stop)) + len(self.context.piece(self.tokens[-1].id))
+        tail = self.written[-longest:].decode("utf-8", "replace")
+        return any(stop in tail for stop in self.stop)
+
+    def _forced(self) -> list[int]:
+        """Tokens that the grammar leaves no choice about, written and consumed."""
+        if self.constraint is None or not self.decoding.fast_forward:
+            return []
+        room = self.max_tokens - len(self.tokens)
+        forced = self.constraint.forced(room)[:room]
+        for token in forced:
+            self._write(token, forced=True)
+        return forced
+
+    def _masks(self, masks: list[NDArray[np.intp] | None], draft: Sequence[int]) -> None:
+        """What the grammar allows now, and after each token of the draft. Runs beside the model."""
+        if self.constraint is None:
+            return
+        masks.append(self.constraint.allowed())
+        for token in draft:
+            self.constraint.consume(token)
+            masks.append(self.constraint.allowed())
+        self.constraint.rollback(len(draft))
+
+    def _write(
+        self, token: int, logprob: float = 0.0, margin: float = 1.0, *, forced: bool
+    ) -> None:
+        piece = self.context.piece(token)
+        self.written += piece
+        self.tokens.append(Token(token, piece.decode("utf-8", "replace"), logprob, margin, forced))
+
+    def _finish(self) -> Generation:
+        text, finish = self.text, "stop"
+        cuts = [at for at in (text.find(stop) for stop in self.stop) if at >= 0]
+        if cuts:
+            text = text[: min(cuts)]
+        elif len(self.tokens) >= self.max_tokens:
+            finish = (
+                "stop" if self.constraint is not None and self.constraint.complete else "length"
+            )
+        clock = self.progress.clock
+        usage = Usage(
+            tokens_in=len(self.prompt),
+            tokens_cached=self.cached,
+            tokens_out=len(self.tokens),
+            tokens_forced=sum(t.forced for t in self.tokens),
+            tokens_drafted=self.drafted,
+            model_calls=clock.model_calls,
+            queue_ms=clock.queue_ms,
+            prefill_ms=clock.prefill_ms,
+            decode_ms=clock.decode_ms,
+            mask_ms=clock.mask_ms,
+        )
+        return Generation(text, tuple(self.tokens), finish, self.model, usage, self.adapter)
+
+    def _draft(self) -> list[int]:
+        """A guess of the next tokens; the grammar allows it, and the model has yet to agree."""
+        room = self.max_tokens - len(self.tokens) - 1
+        limit = min(self.decoding.draft_tokens, self._draft_limit, room)
+        if self.drafter is None or limit < 1:
+            return []
+        # A text that is no copy: look again now and then.
+        if self._misses >= 2 and len(self.tokens) % 4:
+            return []
+        return self.drafter.draft(self.text, self.constraint, limit)
+
+    def _learn(self, drafted: int, taken: int) -> None:
+        self.drafted += taken
+        if self.drafter is not None:
+            self.drafter.learn(self.tokens[-_RECENT:])
+        if not drafted:
+            return
+        self._misses = 0 if taken else self._misses + 1
+        if taken == drafted:
+            self._draft_limit *= 2
+        elif not taken:
+            self._draft_limit = max(4, self._draft_limit // 2)

@@ -1,0 +1,1 @@
+"""Temperatures of choices, by model file, and their card (``card.md``)."""
