@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import numpy as np
+
 from models.base import Generation, Message
 from models.llama import LlamaGenerator
 from models.llama_quantize import quantize
@@ -126,7 +128,8 @@ async def _measure(models: dict[str, LlamaGenerator]) -> dict[str, dict[str, Any
             ),
             "free_common_share": round(
                 mean(
-                    common_prefix(a, b) / max(len(a), len(b), 1)
+                    common_prefix(np.array(a, np.int32), np.array(b, np.int32))
+                    / max(len(a), len(b), 1)
                     for a, b in zip(free[name], free[reference], strict=True)
                 ),
                 3,
