@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models import native
 from models.errors import ModelCorrupt, StorageFailed, ToolFailed, UsageError
 from models.gguf import Header
 
@@ -89,6 +90,8 @@ class LlamaContext:
         llama_cpp.llama_backend_init()
         self._model: Any = None
         self._context: Any = None
+        self.kernels = native.use()
+        """Why ggml's own kernels serve on the CPU; "" where ours do."""
         self._model = _load(llama_cpp, header.path, placement.gpu_layers)
         self.vocab: Any = llama_cpp.llama_model_get_vocab(self._model)
         self.vocab_size = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
@@ -135,7 +138,10 @@ class LlamaContext:
         base, width = self._sequences.ctypes.data, self._sequences.strides[0]
         self._pointers = np.arange(BATCH_TOKENS, dtype=np.uintp) * width + base
         self._batch = _batch(llama_cpp, self)
-        self.state_format = f"llama-cpp-python {llama_cpp.__version__}, fused {int(fused)}"
+        kernels = "ggml's" if self.kernels else "own"
+        self.state_format = (
+            f"llama-cpp-python {llama_cpp.__version__}, fused {int(fused)}, {kernels} kernels"
+        )
         """What the bytes of a saved state depend on, beside the model and the KV type."""
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
