@@ -111,7 +111,7 @@ class LlamaContext:
         # On a CPU flash attention makes the small batches of a call two to five times slower
         # behind a long prompt (8 tokens behind 1,200: 171 ms, and 61 without), and prefill a
         # sixth faster. A quantized KV cache works with it alone.
-        fused = placement.gpu_layers != 0 or kv_type != "f16"
+        fused = placement.gpu_layers != 0 or kv_type != "f16" or not self.kernels
         params.flash_attn_type = int(fused)
         params.n_threads = params.n_threads_batch = threads
         # One buffer for all sequences: a fork is then a mark on its cells and copies nothing.

@@ -17,6 +17,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace {
@@ -250,7 +251,7 @@ class Product final : public ggml::cpu::tensor_traits {
     }
 };
 
-// ---- attention: rows of the KV cache, in half precision, times the vectors of a few tokens
+// ---- attention over a KV cache in half precision
 
 // The sums of 16 vectors, four each of a, b, c and d, in that order. Every sum is added up in the
 // same order of its lanes.
@@ -272,22 +273,21 @@ __m512 sums_of(const __m512 (&v)[16]) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
 }
 
-constexpr int64_t kCacheRows = 4, kVectors = 4;  // multiplied at a time
+constexpr int64_t kHeads = 4;  // query heads multiplied with a head of the cache at a time
 
-// 4 rows, `stride` bytes apart, times N vectors of `length` floats; 4 results to each of `out`.
+// The scores of 4 cells for N heads: `keys` times `queries`, both of `length` numbers.
 template <int N>
-void attend(const char *rows, size_t stride, const float *const *vectors, int64_t length,
-            float *const *out) {
+void score(const uint16_t *const *keys, const float *const *queries, int64_t length,
+           float *const *out) {
     __m512 sums[16];
     for (auto &sum : sums) sum = _mm512_setzero_ps();
     for (int64_t i = 0; i < length; i += 16) {
-        __m512 row[kCacheRows];
-        for (int64_t r = 0; r < kCacheRows; r++)
-            row[r] = halves(reinterpret_cast<const uint16_t *>(rows + r * stride) + i);
+        __m512 key[4];
+        for (int cell = 0; cell < 4; cell++) key[cell] = halves(keys[cell] + i);
         for (int n = 0; n < N; n++) {
-            const __m512 vector = _mm512_loadu_ps(vectors[n] + i);
-            for (int64_t r = 0; r < kCacheRows; r++)
-                sums[n * kCacheRows + r] = _mm512_fmadd_ps(row[r], vector, sums[n * kCacheRows + r]);
+            const __m512 query = _mm512_loadu_ps(queries[n] + i);
+            for (int cell = 0; cell < 4; cell++)
+                sums[n * 4 + cell] = _mm512_fmadd_ps(key[cell], query, sums[n * 4 + cell]);
         }
     }
     const __m512 all = sums_of(sums);
@@ -297,62 +297,159 @@ void attend(const char *rows, size_t stride, const float *const *vectors, int64_
     if constexpr (N > 3) _mm_storeu_ps(out[3], _mm512_extractf32x4_ps(all, 3));
 }
 
-void attend_some(int64_t n, const char *rows, size_t stride, const float *const *vectors,
-                 int64_t length, float *const *out) {
+void score_some(int64_t n, const uint16_t *const *keys, const float *const *queries,
+                int64_t length, float *const *out) {
     switch (n) {
-        case 1: return attend<1>(rows, stride, vectors, length, out);
-        case 2: return attend<2>(rows, stride, vectors, length, out);
-        case 3: return attend<3>(rows, stride, vectors, length, out);
-        default: return attend<4>(rows, stride, vectors, length, out);
+        case 1: return score<1>(keys, queries, length, out);
+        case 2: return score<2>(keys, queries, length, out);
+        case 3: return score<3>(keys, queries, length, out);
+        default: return score<4>(keys, queries, length, out);
     }
 }
 
+// e to the power of x, for x <= 0, to about the last bit but two: 2 to a whole number, and a
+// polynomial (the Taylor series) for what is left, which is at most half of ln 2.
+__m512 exponential(__m512 x) {
+    const __m512 whole = _mm512_roundscale_ps(
+        _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
+    __m512 rest = _mm512_fnmadd_ps(whole, _mm512_set1_ps(0.693359375f), x);
+    rest = _mm512_fnmadd_ps(whole, _mm512_set1_ps(-2.12194440e-4f), rest);
+    __m512 sum = _mm512_set1_ps(1.0f / 5040);
+    for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
+        sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(c));
+    return _mm512_scalef_ps(sum, whole);
+}
+
+// Scores into weights, in place, and their sum. `scores` has room for whole vectors.
+float soften(float *scores, int64_t count, float scale) {
+    for (int64_t i = count; i % 16; i++) scores[i] = -INFINITY;
+    __m512 most = _mm512_set1_ps(-INFINITY);
+    for (int64_t i = 0; i < count; i += 16)
+        most = _mm512_max_ps(most, _mm512_loadu_ps(scores + i));
+    const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t i = 0; i < count; i += 16) {
+        const __m512 below = _mm512_sub_ps(_mm512_loadu_ps(scores + i), top);
+        const __m512 weight = exponential(_mm512_mul_ps(below, _mm512_set1_ps(scale)));
+        _mm512_storeu_ps(scores + i, weight);
+        sum = _mm512_add_ps(sum, weight);
+    }
+    return _mm512_reduce_add_ps(sum);
+}
+
+// The mean of the cells' values by their weights; `Vectors` of 16 numbers make a value.
+template <int Vectors>
+void mean(const char *values, size_t stride, const int32_t *cells, const float *weights,
+          int64_t count, float total, float *out) {
+    __m512 sums[Vectors];
+    for (auto &sum : sums) sum = _mm512_setzero_ps();
+    for (int64_t i = 0; i < count; i++) {
+        const auto *value = reinterpret_cast<const uint16_t *>(values + cells[i] * stride);
+        const __m512 weight = _mm512_set1_ps(weights[i]);
+        for (int v = 0; v < Vectors; v++)
+            sums[v] = _mm512_fmadd_ps(weight, halves(value + 16 * v), sums[v]);
+    }
+    const __m512 share = _mm512_set1_ps(1.0f / total);
+    for (int v = 0; v < Vectors; v++)
+        _mm512_storeu_ps(out + 16 * v, _mm512_mul_ps(sums[v], share));
+}
+
+void mean_of(int64_t length, const char *values, size_t stride, const int32_t *cells,
+             const float *weights, int64_t count, float total, float *out) {
+    switch (length / 16) {
+        case 4: return mean<4>(values, stride, cells, weights, count, total, out);
+        case 5: return mean<5>(values, stride, cells, weights, count, total, out);
+        case 6: return mean<6>(values, stride, cells, weights, count, total, out);
+        default: return mean<8>(values, stride, cells, weights, count, total, out);
+    }
+}
+
+// Attention over the cells that a token may see, and no others: what else is in the cache (other
+// calls, kept prompts) costs nothing, and the order of the sums is that of the token's own cells.
 class Attention final : public ggml::cpu::tensor_traits {
-    bool work_size(int, const ggml_tensor *, size_t &) override { return false; }
+    static constexpr int64_t kSlack = 32;  // numbers beyond the cells, so that vectors are whole
+
+    static size_t scratch(const ggml_tensor *op) {
+        return (op->src[1]->ne[1] + kSlack) * (sizeof(int32_t) + kHeads * sizeof(float));
+    }
+
+    bool work_size(int n_threads, const ggml_tensor *op, size_t &size) override {
+        size = n_threads * scratch(op);
+        return true;
+    }
 
     bool compute_forward(ggml_compute_params *params, ggml_tensor *op) override {
-        const ggml_tensor *cache = op->src[0], *x = op->src[1];
-        // Several query heads share a head of the cache.
-        const int64_t shared = x->ne[2] / cache->ne[2], vectors = shared * x->ne[1];
-        const int64_t tiles = cache->ne[1] / kCacheRows;
-        const int64_t all = tiles * cache->ne[2];
-        const int64_t end = share(all, params->ith + 1, params->nth);
-        for (int64_t from = share(all, params->ith, params->nth); from < end;) {
-            const int64_t head = from / tiles, tile = from % tiles;
-            const int64_t some = std::min({kTiles, tiles - tile, end - from});
-            const char *rows = static_cast<const char *>(cache->data) + head * cache->nb[2] +
-                               tile * kCacheRows * cache->nb[1];
-            for (int64_t first = 0; first < vectors; first += kVectors) {
-                const int64_t n = std::min(kVectors, vectors - first);
-                const float *in[kVectors];
-                float *out[kVectors];
-                for (int64_t i = 0; i < n; i++) {
-                    const int64_t token = (first + i) % x->ne[1];
-                    const int64_t query = head * shared + (first + i) / x->ne[1];
-                    in[i] = vector_of(x, query * x->ne[1] + token);
-                    out[i] = vector_of(op, query * x->ne[1] + token) + tile * kCacheRows;
-                }
-                for (int64_t t = 0; t < some; t++) {
-                    attend_some(n, rows + t * kCacheRows * cache->nb[1], cache->nb[1], in,
-                                x->ne[0], out);
-                    for (int64_t i = 0; i < n; i++) out[i] += kCacheRows;
-                }
+        const ggml_tensor *q = op->src[0], *k = op->src[1], *v = op->src[2], *mask = op->src[3];
+        float scale;
+        std::memcpy(&scale, op->op_params, sizeof scale);
+        const int64_t cells = k->ne[1], length = k->ne[0];
+        const int64_t shared = q->ne[2] / k->ne[2];  // query heads to a head of the cache
+        const int64_t parts = (shared + kHeads - 1) / kHeads;
+        auto *seen = reinterpret_cast<int32_t *>(static_cast<char *>(params->wdata) +
+                                                 params->ith * scratch(op));
+        auto *scores = reinterpret_cast<float *>(seen + cells + kSlack);
+
+        const int64_t each = k->ne[2] * parts;
+        const int64_t end = share(q->ne[1] * each, params->ith + 1, params->nth);
+        int64_t token = -1, count = 0;
+        for (int64_t i = share(q->ne[1] * each, params->ith, params->nth); i < end; i++) {
+            if (i / each != token) {
+                token = i / each;
+                count = see(mask, token, cells, seen);
             }
-            from += some;
+            const int64_t head = i % each / parts;
+            const int64_t first = head * shared + i % parts * kHeads;
+            const int64_t heads = std::min(kHeads, (head + 1) * shared - first);
+            const auto *keys = static_cast<const char *>(k->data) + head * k->nb[2];
+            const auto *values = static_cast<const char *>(v->data) + head * v->nb[2];
+            const float *queries[kHeads];
+            float *rows[kHeads];
+            for (int64_t h = 0; h < heads; h++) {
+                queries[h] = vector_of(q, (first + h) * q->ne[1] + token);
+                rows[h] = scores + h * (cells + kSlack);
+            }
+            for (int64_t c = 0; c < count; c += 4) {
+                const uint16_t *four[4];
+                float *out[kHeads];
+                for (int64_t j = 0; j < 4; j++)
+                    four[j] = reinterpret_cast<const uint16_t *>(
+                        keys + seen[std::min(c + j, count - 1)] * k->nb[1]);
+                for (int64_t h = 0; h < heads; h++) out[h] = rows[h] + c;
+                score_some(heads, four, queries, length, out);
+            }
+            for (int64_t h = 0; h < heads; h++) {
+                const float total = soften(rows[h], count, scale);
+                mean_of(v->ne[0], values, v->nb[1], seen, rows[h], count, total,
+                        vector_of(op, token * op->ne[1] + first + h));
+            }
         }
         return true;
     }
 
-    static constexpr int64_t kTiles = 16;  // rows of the cache that stay near while vectors pass
+    // The cells that a token may see: those where its mask is zero.
+    static int64_t see(const ggml_tensor *mask, int64_t token, int64_t cells, int32_t *seen) {
+        const auto *row = reinterpret_cast<const uint16_t *>(
+            static_cast<const char *>(mask->data) + token * mask->nb[1]);
+        int64_t count = 0;
+        for (int64_t cell = 0; cell < cells; cell++) {
+            seen[count] = static_cast<int32_t>(cell);
+            count += row[cell] == 0;
+        }
+        return count;
+    }
 };
 
+// What is taken: a cache in half precision, and a mask that hides cells or does not.
 bool attends(const ggml_tensor *op) {
-    const ggml_tensor *cache = op->src[0], *x = op->src[1];
-    return op->op == GGML_OP_MUL_MAT && cache->op == GGML_OP_PERMUTE &&
-           cache->type == GGML_TYPE_F16 && x->type == GGML_TYPE_F32 &&
-           cache->nb[0] == sizeof(uint16_t) && x->nb[0] == sizeof(float) &&
-           cache->ne[0] % 16 == 0 && cache->ne[1] % kCacheRows == 0 && cache->ne[3] == 1 &&
-           x->ne[3] == 1 && x->ne[2] % cache->ne[2] == 0;
+    const ggml_tensor *q = op->src[0], *k = op->src[1], *v = op->src[2], *mask = op->src[3];
+    float params[3];  // scale, ALiBi's bias, soft cap
+    std::memcpy(params, op->op_params, sizeof params);
+    const int64_t vectors = v->ne[0] / 16;
+    return mask && !op->src[4] && params[1] == 0 && params[2] == 0 &&
+           q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 &&
+           mask->type == GGML_TYPE_F16 && q->ne[3] == 1 && mask->ne[2] == 1 && mask->ne[3] == 1 &&
+           k->ne[0] % 16 == 0 && v->ne[0] % 16 == 0 &&
+           (vectors == 4 || vectors == 5 || vectors == 6 || vectors == 8);
 }
 
 // ---- the types, as tables of what differs
@@ -439,7 +536,7 @@ class Extra final : public ggml::cpu::extra_buffer_type {
 
     ggml::cpu::tensor_traits *get_tensor_traits(const ggml_tensor *op) override {
         static Attention attention;
-        if (op->op == GGML_OP_MUL_MAT && attends(op)) return &attention;
+        if (op->op == GGML_OP_FLASH_ATTN_EXT && attends(op)) return &attention;
         if (op->op != GGML_OP_MUL_MAT || !op->src[0]->buffer ||
             op->src[0]->buffer->buft != buffer_type())
             return nullptr;
