@@ -43,17 +43,21 @@ class ChatTemplate:
         self._special = {"bos_token": bos, "eos_token": eos}
 
     def tokens(
-        self, messages: Sequence[Message], tokenize: Callable[[str, bool], list[int]]
-    ) -> list[int]:
-        """Tokens of the whole prompt, up to where the assistant's answer begins.
+        self, messages: Sequence[Message], tokenize: Callable[[str, bool], Sequence[int]]
+    ) -> tuple[list[int], int]:
+        """Tokens of the whole prompt, up to where the assistant's answer begins, and how many of
+        them come before the content of the last message.
 
         ``tokenize(text, special)`` reads control tokens only where ``special`` is true.
         """
         tokens: list[int] = []
+        head = 0
         for text, special in self.pieces(messages):
+            if not special:
+                head = len(tokens)
             if text:
                 tokens += tokenize(text, special)
-        return tokens
+        return tokens, head
 
     def pieces(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
         """The prompt in order: (text, True) from the template, (text, False) from a message.

@@ -32,7 +32,7 @@ SHORT_FEED = 48
 ADAPTER_TURNS = 8
 """Batches for one adapter while calls with another one wait."""
 RESIDENT_TOKENS = 1024
-"""Idle tokens in the KV cache. A decode costs more the higher the cells in use lie."""
+"""Idle tokens in the KV cache under ggml's own kernels, to which every cell in use is a cost."""
 
 T = TypeVar("T")
 Start = Callable[[Entry, Progress], Generator[Feed, Rows, T]]
@@ -89,7 +89,8 @@ class Engine:
         cache_bytes: int,
     ) -> None:
         self.context = context
-        self.cache = PrefixCache(context, list(range(SEQUENCES)), RESIDENT_TOKENS, cache_bytes)
+        resident = RESIDENT_TOKENS if context.kernels else context.cells
+        self.cache = PrefixCache(context, list(range(SEQUENCES)), resident, cache_bytes)
         self._name = name
         self._limit = limit
         self._parallel = parallel

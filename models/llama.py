@@ -13,6 +13,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -51,6 +52,8 @@ CACHE_BYTES = 256 << 20
 """Decoded prompts parked in memory."""
 SAVED_BYTES = 512 << 20
 """Decoded prompts on disk, where a folder is given for them."""
+TEXTS = 256
+"""Texts of messages whose tokens are kept."""
 PARALLEL_CALLS = 8
 QUEUE_CAP = 64
 
@@ -112,6 +115,10 @@ class LlamaGenerator:
         except BaseException:
             context.close()
             raise
+        # Calls share most of their messages with calls before them.
+        self._tokenize = lru_cache(TEXTS)(
+            lambda text, special: context.tokenize(text, special=special)
+        )
         self._engine = Engine(
             context,
             name=self.name,
@@ -181,7 +188,7 @@ class LlamaGenerator:
             source = lark_grammar(grammar)
         elif regex is not None:
             source = regex_grammar(regex)
-        prompt = self.prompt_tokens(messages)
+        prompt, head = self._prompt(messages)
         self._engine.check_fits(len(prompt), 1)
         begun = time.perf_counter()
         constraint = await self._constraint(source) if source is not None else None
@@ -222,7 +229,7 @@ class LlamaGenerator:
                 start,
                 lora,
                 _deadline(deadline_s),
-                self._head(messages, prompt),
+                head,
             )
         )
         if schema is not None and generation.finish == "stop":
@@ -253,7 +260,7 @@ class LlamaGenerator:
         tokens = [self._context.tokenize(option, special=False) for option in options]
         if not tokens or not all(tokens):
             raise UsageError("there is no option to choose, or an empty one")
-        prompt = self.prompt_tokens(messages)
+        prompt, head = self._prompt(messages)
         whole = [[*option, self._context.end_of_turn] for option in tokens]
         longest = max(map(len, whole))
         self._engine.check_fits(len(prompt), longest)
@@ -278,9 +285,7 @@ class LlamaGenerator:
 
         # A batch of options may be longer than one answer is: it holds them all.
         more = min(sum(map(len, whole)), GROUP_TOKENS)
-        job: Job[Choice] = Job(
-            prompt, more, start, lora, _deadline(deadline_s), self._head(messages, prompt)
-        )
+        job: Job[Choice] = Job(prompt, more, start, lora, _deadline(deadline_s), head)
         return await self._submit(job)
 
     def count_tokens(self, text: str) -> int:
@@ -289,13 +294,17 @@ class LlamaGenerator:
 
     def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
         """The prompt that ``messages`` make, by the model's own chat template."""
+        return self._prompt(messages)[0]
+
+    def _prompt(self, messages: Sequence[Message]) -> tuple[list[int], int]:
+        """The prompt, and how many of its tokens are worth keeping on disk: those before its last
+        message, instructions and examples. None are where no folder is given."""
         context = self._context
-        tokens = self._template.tokens(
-            messages, lambda text, special: context.tokenize(text, special=special)
-        )
+        tokens, head = self._template.tokens(messages, self._tokenize)
         if context.adds_bos and tokens[:1] != [context.bos]:
             tokens.insert(0, context.bos)
-        return tokens
+            head += 1
+        return tokens, head if self._cache_folder is not None else 0
 
     def close(self) -> None:
         """Drop what is running, fail what waits, save the prefixes, free the memory. Safe to
@@ -331,13 +340,6 @@ class LlamaGenerator:
         except asyncio.CancelledError:
             job.dropped.set()
             raise
-
-    def _head(self, messages: Sequence[Message], prompt: Sequence[int]) -> int:
-        """Tokens of the prompt before its last message: instructions and examples."""
-        if self._cache_folder is None:
-            return 0
-        empty = self.prompt_tokens([*messages[:-1], {**messages[-1], "content": ""}])
-        return next((i for i, (a, b) in enumerate(zip(empty, prompt, strict=False)) if a != b), 0)
 
     def _adapter(self, path: Path | None) -> Adapter | None:
         return None if path is None else read_adapter(path, self.header)

@@ -1,9 +1,9 @@
 """Which decoded prompts are kept, and what a new prompt can build on.
 
 Prompts of one role share a head (instructions, examples, tool lists) and differ in their tail. A
-prompt is decoded behind the longest head that is known for its adapter. Kept are: a few prompts in
-the KV cache itself; others parked in ordinary memory, since every decode costs more the higher the
-cells in use lie; and heads on disk, so that a restart is warm. The least recently used go first.
+prompt is decoded behind the longest head that is known for its adapter. Kept are: some prompts in
+the KV cache itself; others parked in ordinary memory; and heads on disk, so that a restart is
+warm. The least recently used go first.
 Belongs to the engine's thread.
 """
 

@@ -25,9 +25,10 @@ LLAMA_VERSION: Final = "0.3.36"
 SWITCH: Final = "AIDECAMP_KERNELS"
 _SOURCES: Final = tuple(Path(__file__).with_name(n) for n in ("interleave.cpp", "ggml_abi.h"))
 _FLAGS: Final = (
-    "-std=c++17 -O3 -fPIC -shared -fno-exceptions -Wall -Wextra -Wno-uninitialized "
-    "-Wno-maybe-uninitialized -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512vnni"
-).split()
+    *("-std=c++17", "-O3", "-fPIC", "-shared", "-fno-exceptions", "-Wall", "-Wextra"),
+    *("-Wno-uninitialized", "-Wno-maybe-uninitialized"),  # GCC's own headers
+    *("-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni"),
+)
 _state: list[str] = []
 
 

@@ -430,10 +430,15 @@ class Attention final : public ggml::cpu::tensor_traits {
     static int64_t see(const ggml_tensor *mask, int64_t token, int64_t cells, int32_t *seen) {
         const auto *row = reinterpret_cast<const uint16_t *>(
             static_cast<const char *>(mask->data) + token * mask->nb[1]);
+        const __m512i step = _mm512_set1_epi32(16);
+        __m512i cell = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         int64_t count = 0;
-        for (int64_t cell = 0; cell < cells; cell++) {
-            seen[count] = static_cast<int32_t>(cell);
-            count += row[cell] == 0;
+        for (int64_t i = 0; i < cells; i += 16, cell = _mm512_add_epi32(cell, step)) {
+            const __m256i masks = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(row + i));
+            const __mmask16 open = _mm256_cmpeq_epi16_mask(masks, _mm256_setzero_si256());
+            if (!open) continue;
+            _mm512_storeu_si512(seen + count, _mm512_maskz_compress_epi32(open, cell));
+            count += __builtin_popcount(open);
         }
         return count;
     }
@@ -448,7 +453,7 @@ bool attends(const ggml_tensor *op) {
     return mask && !op->src[4] && params[1] == 0 && params[2] == 0 &&
            q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 &&
            mask->type == GGML_TYPE_F16 && q->ne[3] == 1 && mask->ne[2] == 1 && mask->ne[3] == 1 &&
-           k->ne[0] % 16 == 0 && v->ne[0] % 16 == 0 &&
+           k->ne[0] % 16 == 0 && v->ne[0] % 16 == 0 && k->ne[1] % 16 == 0 &&
            (vectors == 4 || vectors == 5 || vectors == 6 || vectors == 8);
 }
 

@@ -27,6 +27,7 @@ class ToyContext:
 
     def __init__(self, cells: int = 600) -> None:
         self.cells = cells
+        self.kernels = "a toy has none"
         self.ends = frozenset([END])
         self.held: dict[int, list[int]] = {}
         self.adapter = ""
