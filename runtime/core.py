@@ -105,6 +105,10 @@ class Decision:
     reason: str
     route_ms: float
     signals: Mapping[str, float] = field(default_factory=dict)
+    effects: Mapping[str, float] = field(default_factory=dict)
+    """How much each signal moved the probability, in log odds; positive: towards local."""
+    flip: str = ""
+    """The nearest change that would have led to the other choice, in words."""
     cut: bool = False
     """True where the Router read only the first 128 tokens of the text."""
     previous: str | None = None
@@ -139,6 +143,8 @@ class Call:
     mask_ms: float = 0.0
     cost_usd: float = 0.0
     bytes_sent: int = 0
+    sent: str = ""
+    """What left this machine: the request's body, or ``sha256:<hex>`` of it, by setting."""
     adapter: str | None = None
 
     @property
