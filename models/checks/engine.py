@@ -96,6 +96,8 @@ def llama(probed: Probed, *, model: Path | None) -> Check:
         f"{version} decodes: {decode['prefill_tokens_per_s']:g} tokens/s prefill, "
         f"{decode['decode_tokens_per_s']:g} decode ({model.name})"
     )
+    without = probed.stages.get("load", {}).get("kernels", "")
+    detail += f"; ggml's kernels: {without}" if without else "; Aidecamp's own kernels"
     import psutil
 
     load, cores = psutil.getloadavg()[0], os.cpu_count() or 1

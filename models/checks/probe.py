@@ -44,6 +44,7 @@ def _decode(path: Path | None) -> None:
     )
     if path is None:
         return
+    from models import native
     from models.llama import LlamaGenerator
 
     generator = LlamaGenerator(path)
@@ -55,6 +56,7 @@ def _decode(path: Path | None) -> None:
         layers=layers,
         offloaded=layers if place.gpu_layers < 0 else place.gpu_layers,
         reason=place.reason,
+        kernels=native.use(),
     )
     message = {"role": "user", "content": _PROMPT}
     usage = asyncio.run(generator.generate([message], max_tokens=_TOKENS)).usage
