@@ -148,7 +148,7 @@ def test_a_compiler_that_refuses_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_
     broken.write_text("int f() { return nothing; }\n")
     monkeypatch.setattr(native, "_SOURCES", (broken,))
     monkeypatch.setattr(native, "_library", lambda: tmp_path / "kernels.so")
-    with pytest.raises(ToolFailed, match="nothing.* was not declared"):
+    with pytest.raises(ToolFailed, match=r"nothing.* was not declared"):
         native.build()
     assert [p.name for p in tmp_path.iterdir()] == ["broken.cpp"]
 
