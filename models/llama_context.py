@@ -307,7 +307,7 @@ class LlamaContext:
 def _load(llama_cpp: Any, path: Path, gpu_layers: int) -> Any:
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
-    params.use_mmap = False
+    params.load_mode = llama_cpp.LLAMA_LOAD_MODE_NONE
     _log.clear()
     model = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
