@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -200,11 +200,15 @@ class FakeTool:
 class FakeGeneral:
     """A real HTTP server on loopback that speaks OpenAI's chat completions.
 
-    ``replies`` is a queue: text to answer with, or ``(status, body)`` for anything else. It
-    keeps every request body in ``received``.
+    ``replies`` is a queue: text to answer with, ``(status, body)``, or whatever writes an answer
+    itself (``tests.fault_server``). The last one is repeated. It keeps every request body in
+    ``received``.
     """
 
-    def __init__(self, replies: Iterable[str | tuple[int, str]] = ()) -> None:
+    def __init__(
+        self,
+        replies: Iterable[str | tuple[int, str] | Callable[[BaseHTTPRequestHandler], None]] = (),
+    ) -> None:
         self.replies = deque(replies)
         self.received: list[bytes] = []
         fake = self
@@ -213,8 +217,11 @@ class FakeGeneral:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 fake.received.append(body)
-                reply = fake.replies.popleft()
-                status, text = reply if isinstance(reply, tuple) else (200, _completion(reply))
+                reply = fake.replies.popleft() if len(fake.replies) > 1 else fake.replies[0]
+                if callable(reply):
+                    reply(self)
+                    return
+                status, text = reply if isinstance(reply, tuple) else (200, completion(reply))
                 data = text.encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -226,7 +233,10 @@ class FakeGeneral:
                 """Tests read ``received`` instead."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        # It looks for its end every 10 ms, not every 500.
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
 
     @property
     def base_url(self) -> str:
@@ -242,7 +252,8 @@ class FakeGeneral:
         self._thread.join()
 
 
-def _completion(text: str) -> str:
+def completion(text: str) -> str:
+    """The body of a right answer."""
     return json.dumps(
         {
             "id": "fake",
