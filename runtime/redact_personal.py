@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from runtime.redact_span import Span
 
 _EMAIL = re.compile(
-    r"(?<![\w.+-])(?!git@)[\w.!#$%&'*+/=?^`{|}~-]*[\w+-]@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w@])"
+    r"(?<![\w.+-])(?!git@)\w[\w.!#$%&'*+/=?^`{|}~-]*@(?:[\w-]+\.)+[^\W\d_]{2,}(?![\w@])"
 )
 _IN_URL = re.compile(r"://[^\s/]*$")
 """Before an ``@``: what follows is a host, and what precedes it credentials (a secret)."""
 _IBAN = re.compile(r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}\b")
 _DIGITS = re.compile(r"(?<![\w.,-])\d(?:[ -]?\d){12,}(?![\w-]|[.,]\d)")
 _GROUP = re.compile(r"\d+")
-_MIN_CARD, _MAX_CARD = 13, 19
-"""Digits of a card number (ISO/IEC 7812)."""
-_CARD_ISSUER = re.compile(r"3[0478]|[45]|2[2-7]|6")
+_MAX_CARD = 19
+"""Digits of the longest card number (ISO/IEC 7812)."""
+_CARD_ISSUER = re.compile(
+    r"3[47]\d{13}|3[0689]\d{12}|4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|6\d{15,18}"
+)
+"""First digits and lengths of American Express, Diners, Visa, Mastercard, and of the others."""
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\w)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{1,4}:|::)[0-9a-fA-F:]*[0-9a-fA-F:]\b(?!:)")
 _VERSION_BEFORE = re.compile(r"(?:\bv|version|release|build)[ :=]*$", re.IGNORECASE)
@@ -78,12 +81,7 @@ def _cards(text: str) -> Iterator[Span]:
 def _is_card(digits: str) -> bool:
     from stdnum import luhn
 
-    return (
-        _MIN_CARD <= len(digits) <= _MAX_CARD
-        and _CARD_ISSUER.match(digits) is not None
-        and len(set(digits)) > 1
-        and bool(luhn.is_valid(digits))
-    )
+    return bool(_CARD_ISSUER.fullmatch(digits) and luhn.is_valid(digits))
 
 
 def _addresses(text: str) -> Iterator[Span]:

@@ -31,13 +31,13 @@ _PEM = re.compile(
 )
 
 _LABEL = (
-    r"(?:pass(?:word|code|phrase|wd)|pwd|secret|token|credential|"
+    r"(?:pass(?:word|code|phrase|wd)s?|pwd|secret|token|credentials?|"
     r"(?:api|access|auth|secret|licen[cs]e|recovery|security|private|encryption)[ _-]?(?:key|code))"
 )
 _LABELLED = (
     # the password is X; change the password for the wifi to X; token = X
     re.compile(
-        rf"{_LABEL}s?\b(?:\s+(?:for|of|on)(?:\s+[\w.@-]+){{1,4}}?)?"
+        rf"{_LABEL}\b(?:\s+(?:for|of|on)(?:\s+[\w.@-]+){{1,4}}?)?"
         rf"(?:\s+(?:is|was|to|as|are)\s+|\s*[=:]\s*)(?P<q>[\"'`“‘]?)(?P<value>\S+)",
         re.IGNORECASE,
     ),
@@ -56,7 +56,7 @@ _LABELLED = (
     # mysql --password X, curl --user name:X
     re.compile(
         rf"--?(?:{_LABEL}|key)[ =](?P<q>[\"'`]?)(?P<value>\S+)|(?:-u|--user)[ =](?P<q2>[\"'`]?)"
-        r"[^\s:\"']+:(?P<value2>[^\s\"']+)",
+        r"[^\s:\"']+:(?!//)(?P<value2>[^\s\"']+)",
         re.IGNORECASE,
     ),
 )
@@ -73,15 +73,19 @@ _NO_VALUE = re.compile(
     re.IGNORECASE,
 )
 
-_WORD = re.compile(r"[\w+/.~%=-]{16,}")
+_WORD = re.compile(r"[\w+/.~%-]{16,}={0,2}")
 _HEX = re.compile(r"(?<![0-9A-Za-z])[0-9a-fA-F]{32,}(?![0-9A-Za-z])")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_PIECE = re.compile(r"[^/.=%]{16,}")
+_PIECE = re.compile(r"[^/.%]{16,}")
 
-_MAX_NATURAL = 0.45
-"""Share of neighbouring characters that follow one another as in words; above it, a word."""
+_MAX_NATURAL = 0.4
+"""Share of neighbouring characters that follow one another as in words; from there on, a word."""
+_MAX_NATURAL_LETTERS = 0.25
+"""The same without any digit in it: abbreviations in names are unlike words too."""
+_MAX_SEPARATORS = 0.12
+"""Share of signs between letters and digits; above it, a path, a name or a version."""
 _ENTROPY_SHARE = 0.78
-"""Of the entropy that a word of its length can have at most (log2 of the length)."""
+"""Of the entropy that a word of its length, in an alphabet of 32, can have at most."""
 
 # The 140 most frequent letter pairs of English documentation and requests: 87 % of all pairs
 # there, 21 % of the pairs of random letters.
@@ -155,7 +159,7 @@ def _by_keyword(line: str) -> Iterator[tuple[int, int]]:
                 end = _end_of_word(line, start, end)
             value = line[start:end]
             named_password = re.search(r"pass|pwd|contrase", line[max(0, start - 24) : start], re.I)
-            if _is_value(value) and (quoted or named_password or not value.isalpha()):
+            if _is_value(value) and (quoted or named_password or _is_no_word(value)):
                 yield start, end
             at = max(end, match.start() + 1)
 
@@ -170,7 +174,8 @@ def _by_label(line: str) -> Iterator[tuple[int, int]]:
             closing = line.find(_CLOSING.get(quote, quote), start) if quote else -1
             end = closing if closing >= 0 else _end_of_word(line, start, end)
             value = line[start:end]
-            if _is_value(value) and (closing >= 0 or _is_no_word(value)):
+            quoted = closing >= 0 and pattern in _LABELLED[:2]
+            if _is_value(value) and (quoted or _is_no_word(value)):
                 yield start, end
                 at = end
             else:
@@ -197,10 +202,11 @@ def _is_value(value: str) -> bool:
 
 
 def _is_no_word(value: str) -> bool:
-    """Has what a password has and an ordinary word has not: a digit, a sign, a capital inside."""
+    """Has what a password has and a word or a name in code has not: a digit, a sign, a capital
+    inside."""
     if len(value) < 4:
         return False
-    letters = re.sub(r"[-'’]", "", value)
+    letters = re.sub(r"[-'’_./]", "", value)
     return not letters.isalpha() or not (letters.islower() or letters[1:].islower())
 
 
@@ -224,7 +230,11 @@ def _is_random(word: str) -> bool:
         return False
     if _UUID.fullmatch(word) or PLACEHOLDER.search(word):
         return False
-    return _entropy(word) >= _ENTROPY_SHARE * math.log2(len(word)) and _natural(word) < _MAX_NATURAL
+    if sum(not c.isalnum() for c in word.rstrip("=")) > _MAX_SEPARATORS * len(word):
+        return False
+    natural = _MAX_NATURAL if re.search(r"\d", word) else _MAX_NATURAL_LETTERS
+    most = math.log2(min(len(word), 32))
+    return _entropy(word) >= _ENTROPY_SHARE * most and _natural(word) < natural
 
 
 def _entropy(word: str) -> float:
@@ -240,7 +250,7 @@ def _natural(word: str) -> float:
         return 1.0
     usual = sum(
         (a.isdigit() and b.isdigit())
-        or ((a + b).lower() in _USUAL and (a.isupper() <= b.isupper() or b.islower()))
+        or ((a + b).lower() in _USUAL and not (a.islower() and b.isupper()))
         for a, b in pairs
     )
     return usual / len(pairs)
