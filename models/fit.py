@@ -37,15 +37,6 @@ class Fit:
     def device(self) -> str:
         return "gpu" if self.gpu_layers else "cpu"
 
-    @property
-    def need_bytes(self) -> int:
-        """RAM and GPU memory together."""
-        return self.ram_bytes + self.gpu_bytes
-
-    @property
-    def free_bytes(self) -> int:
-        return self.free_ram + self.free_gpu
-
 
 def fit(
     header: Header,

@@ -196,12 +196,6 @@ class LlamaContext:
         name = self.piece(token, special=True)
         return name.startswith(b"<") and name.endswith(b">")
 
-    @property
-    def tokenize_address(self) -> int:
-        """Address of ``llama_tokenize``, for libraries that call it themselves."""
-        function = self._lib.llama_cpp._lib.llama_tokenize
-        return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
-
     def end_tokens(self) -> list[int]:
         """Every token that ends a generation."""
         is_end = self._lib.llama_vocab_is_eog

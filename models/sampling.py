@@ -38,11 +38,3 @@ def log_softmax(values: NDArray[Any]) -> NDArray[Any]:
     shifted = values - values.max()
     result: NDArray[Any] = shifted - np.log(np.exp(shifted).sum())
     return result
-
-
-def log_probability(logits: NDArray[np.float32], token: int) -> float:
-    """Natural log of the probability of ``token`` among all tokens."""
-    import numpy as np
-
-    top = logits.max()
-    return float(logits[token] - top - np.log(np.exp(logits - top).sum()))
