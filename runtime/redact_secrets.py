@@ -35,7 +35,13 @@ _LABEL = (
     r"(?:api|access|auth|secret|licen[cs]e|recovery|security|private|encryption)[ _-]?(?:key|code))"
 )
 _LABELLED = (
-    # the password is X; change the password for the wifi to X; token = X
+    # the password is X, where X may be any word that is not said of passwords
+    re.compile(
+        r"pass(?:word|code|phrase|wd)s?\b(?:\s+(?:for|of|on)(?:\s+[\w.@-]+){1,4}?)?"
+        r"(?:\s+(?:is|was)\s+|\s+to\s+|\s*[=:]\s*)(?P<q>[\"'`“‘]?)(?P<value>\S+)",
+        re.IGNORECASE,
+    ),
+    # the token is X; change the password for the wifi to X; token = X
     re.compile(
         rf"{_LABEL}\b(?:\s+(?:for|of|on)(?:\s+[\w.@-]+){{1,4}}?)?"
         rf"(?:\s+(?:is|was|to|as|are)\s+|\s*[=:]\s*)(?P<q>[\"'`“‘]?)(?P<value>\S+)",
@@ -70,6 +76,15 @@ _CODE = re.compile(r"[A-Za-z_][\w.]*[\[(].*[\])]?|\$\{?\w+\}?|%\(?\w+\)?s?|\{+[^
 _NO_VALUE = re.compile(
     "none|null|nil|true|false|str|string|bytes|int|bool|any|optional|required|empty|missing|unset|"
     "wrong|invalid|expired|correct|incorrect",
+    re.IGNORECASE,
+)
+
+_SAID_OF_PASSWORDS = re.compile(
+    "not|no|too|now|always|never|also|still|only|already|the|an?|my|his|her|its|our|your|their|"
+    "this|that|it|in|on|at|for|from|with|by|be|being|been|what|which|stored|saved|kept|hidden|"
+    "shown|sent|set|reset|changed|asked|needed|used|entered|typed|given|forgotten|lost|leaked|"
+    "known|unknown|default|encrypted|hashed|protected|weak|strong|safe|secure|short|long|"
+    "something|anything|open|unlock|log|access|decrypt|get|use|do|all|every|each|one|protect|login",
     re.IGNORECASE,
 )
 
@@ -174,8 +189,9 @@ def _by_label(line: str) -> Iterator[tuple[int, int]]:
             closing = line.find(_CLOSING.get(quote, quote), start) if quote else -1
             end = closing if closing >= 0 else _end_of_word(line, start, end)
             value = line[start:end]
-            quoted = closing >= 0 and pattern in _LABELLED[:2]
-            if _is_value(value) and (quoted or _is_no_word(value)):
+            quoted = closing >= 0 and pattern in _LABELLED[:3]
+            any_word = pattern is _LABELLED[0] and not _SAID_OF_PASSWORDS.fullmatch(value)
+            if _is_value(value) and (quoted or any_word or _is_no_word(value)):
                 yield start, end
                 at = end
             else:

@@ -38,7 +38,8 @@ BASE62 = string.ascii_letters + string.digits
 SECRETS: dict[str, Callable[[random.Random], tuple[str, str]]] = {
     "password": lambda rng: ("the password is {}", letters(rng, 6, BASE62) + "7!x"),
     "password-colon": lambda rng: ("password: {}, then", letters(rng, 8, BASE62)),
-    "wifi": lambda rng: ("the password for the guest wifi is {}.", "Xy" + letters(rng, 6, BASE62)),
+    "wifi": lambda rng: ("the password for the guest wifi is {}.", letters(rng, 8, BASE62)),
+    "word": lambda rng: ("my password is {}", rng.choice(["sunshine", "Sommer", "blue-horse"])),
     "pin": lambda rng: ("set the PIN of my card to {}", letters(rng, 4, string.digits)),
     "env": lambda rng: ("export DB_PASSWORD='{}'", letters(rng, 12, BASE62)),
     "json": lambda rng: ('{{"api_key": "{}"}}', letters(rng, 24, BASE62)),
