@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 from models.errors import GeneralFailed
 from models.remote import Permit
 from runtime.accept import check_task
+from runtime.budgets import LedgerSpending, Spending
+from runtime.config import data_dir
 from runtime.core import (
     Action,
-    Call,
     Decision,
     Event,
     Gate,
-    Kind,
     Outcome,
     Record,
     Result,
@@ -31,111 +31,41 @@ from runtime.core import (
     Task,
     new_id,
 )
-from runtime.decisions import escalation_of, role_decision
+from runtime.deciding import Deciding
+from runtime.decisions import escalation_of, is_unsure, repair_of, role_decision
 from runtime.gate import judge
 from runtime.ledger import open_actions, records
 from runtime.policy import Policy
+from runtime.progress import Progress, Stop
 from runtime.resume import outcome_of, recorded_steps
-from runtime.roles.general import General, proposal_from
-from runtime.tools.base import Tool
+from runtime.roles.general import proposal_from
+from runtime.roster import Approver, Team
 from runtime.tools.recipe import Proposal, Recipe
 
+__all__ = ["Agent", "Approver", "Team"]
+
 CALL_SCHEMA: Mapping[str, Any] = {"type": "object", "required": ["recipe"]}
-
-
-class RouterRole(Protocol):
-    def route(
-        self,
-        task: Task,
-        step: Step,
-        policy: Policy,
-        *,
-        general: str | None,
-        previous: Decision | None = None,
-    ) -> Decision: ...
-
-
-class RefinerRole(Protocol):
-    async def refine(self, task: Task) -> tuple[list[Step], list[Call]]: ...
-
-
-class ToolUserRole(Protocol):
-    async def propose(
-        self, task: Task, step: Step, decision: Decision, recipes: Sequence[Recipe]
-    ) -> tuple[Proposal, list[Call]]: ...
-
-
-class FormatterRole(Protocol):
-    async def format(
-        self, task: Task, step: Step, decision: Decision, data: Any
-    ) -> tuple[Any, float, list[Call]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Team:
-    """Who does what. ``functions`` turns the task's function tools into recipes."""
-
-    router: RouterRole
-    refiner: RefinerRole
-    tool_user: ToolUserRole
-    formatter: FormatterRole
-    general: General
-    tools: Mapping[Kind, Tool]
-    functions: Callable[[Task], tuple[Recipe, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Approver:
-    """How a person is asked. ``action``: may this happen? ``send``: may exactly this leave?"""
-
-    action: Callable[[Action, str], Awaitable[bool]]
-    send: Callable[[Mapping[str, Any]], Awaitable[bool]]
-
-
-@dataclass
-class _Progress:
-    """What the loop has learned so far about one task."""
-
-    results: list[tuple[Kind, Any]] = field(default_factory=list)
-    unsure: list[str] = field(default_factory=list)
-    spent_usd: float = 0.0
-
-    def add(self, step: Step, data: Any) -> None:
-        self.results.append((step.kind, data))
-
-    @property
-    def data(self) -> Any:
-        """What the answer is made of: the result, or a list of them where several were asked
-        for. GUI steps are stages of one piece of work, so only the last one's counts."""
-        if not self.results:
-            return None
-        asked = [data for kind, data in self.results if kind != "gui"]
-        if not asked:
-            return self.results[-1][1]
-        return asked[0] if len(asked) == 1 else asked
-
-
-class _Stop(Exception):
-    """Ends the task with a status that is no error."""
-
-    def __init__(self, status: Status, reason: str, answer: Any = None) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.answer = answer
-
-
 Emit = AsyncIterator[Record]
 
 
 class Agent:
     """Runs tasks with one team under one policy."""
 
-    def __init__(self, team: Team, policy: Policy, approver: Approver | None = None) -> None:
-        """``approver`` None: nobody can be asked, so what needs a person is denied."""
+    def __init__(
+        self,
+        team: Team,
+        policy: Policy,
+        approver: Approver | None = None,
+        spending: Spending | None = None,
+    ) -> None:
+        """``approver`` None: nobody can be asked, so what needs a person is denied.
+        ``spending``: what budgets of days and months are checked against; the user's ledger."""
         self.team = team
         self.policy = policy
         self.approver = approver
+        self.deciding = Deciding(
+            team, policy, approver, spending or LedgerSpending(data_dir() / "ledger.db")
+        )
 
     async def run(self, task: Task, history: Sequence[Event] = ()) -> AsyncIterator[Event]:
         """The task's events, in order; the last one holds its Result.
@@ -147,18 +77,19 @@ class Agent:
         check_task(task, self.policy)
         if not history:
             yield _event(task.id, task)
-        progress = _Progress(spent_usd=sum(c.cost_usd for c in records(history, Call)))
+        progress = Progress.of(history)
         try:
             async for record in self._steps(task, history, progress):
+                progress.note(record)
                 yield _event(task.id, record)
             status: Status = "unsure" if progress.unsure else "done"
             result = Result(task.id, status, progress.data, "; ".join(progress.unsure))
-        except _Stop as stop:
+        except Stop as stop:
             answer = stop.answer if stop.answer is not None else progress.data
             result = Result(task.id, stop.status, answer, stop.reason)
         yield _event(task.id, result)
 
-    async def _steps(self, task: Task, history: Sequence[Event], progress: _Progress) -> Emit:
+    async def _steps(self, task: Task, history: Sequence[Event], progress: Progress) -> Emit:
         steps = recorded_steps(history)
         if not steps:
             step = Step(new_id("step"), task.id, 0, "refine", task.text)
@@ -170,9 +101,7 @@ class Agent:
                 yield replace(call, step_id=step.id, decision_id=decision.id)
             steps = [replace(s, index=i + 1, total=len(steps)) for i, s in enumerate(steps)]
             if len(steps) > self.policy.max_steps:
-                raise _Stop(
-                    "failed", f"{len(steps)} steps; at most {self.policy.max_steps} allowed"
-                )
+                raise Stop("failed", f"{len(steps)} steps; at most {self.policy.max_steps} allowed")
             for step in steps:
                 yield step
         for step in steps:
@@ -188,7 +117,7 @@ class Agent:
                 yield record
 
     async def _step(
-        self, task: Task, step: Step, history: Sequence[Event], progress: _Progress
+        self, task: Task, step: Step, history: Sequence[Event], progress: Progress
     ) -> Emit:
         outcome = outcome_of(step, history)
         if outcome is None:
@@ -198,110 +127,72 @@ class Agent:
                     yield outcome
         decided = [d for d in records(history, Decision) if d.step_id == step.id]
         if outcome is not None:
-            progress.unsure += [d.reason for d in decided[-1:] if d.rule == "no-general"]
-            _settle(step, outcome, progress)
+            progress.unsure += [d.reason for d in decided[-1:] if is_unsure(d)]
+            progress.settle(step, outcome)
             return
-        if decided:
+        if decided and decided[-1].chosen != "general":
             decision = decided[-1]
         else:
-            decision = self._afford(task, step, self._route(task, step), progress)
+            # What was allowed to leave once may not be now: that is decided again.
+            decision = await self.deciding.first(task, step, progress)
             yield decision
-        if decision.chosen == "general":
-            async for record in self._ask_general(task, step, decision, progress):
-                yield record
-        elif decision.chosen == "declined":
-            raise _Stop("declined", decision.reason)
-        elif step.kind in ("format", "dialogue", "refine"):
-            async for record in self._format(task, step, progress, step.text, decision):
-                yield record
-        else:
-            async for record in self._act_locally(task, step, decision, progress):
-                yield record
+        async for record in self._serve(task, step, decision, progress):
+            yield record
 
-    def _route(self, task: Task, step: Step) -> Decision:
-        general = self.team.general
-        name = general.model if general.remote is not None and task.privacy != "local" else None
-        return self.team.router.route(task, step, self.policy, general=name)
-
-    def _afford(
+    async def _serve(
         self,
         task: Task,
         step: Step,
         decision: Decision,
-        progress: _Progress,
+        progress: Progress,
         *,
+        proposal: Proposal | None = None,
         problem: str = "",
-    ) -> Decision:
-        """The decision with what would be sent where it escalates; declined where it cannot.
-
-        A step that only the General could do is declined; any other falls to the best local
-        worker, marked unsure.
-        """
-        if decision.chosen != "general":
-            return decision
-        general = self.team.general
-        recipes = () if step.kind == "plan" else self._offer(task, step)
-        preview = general.preview(general.messages(task, step, recipes=recipes, problem=problem))
-        decision = replace(decision, would_send=preview)
-        usd = preview["usd_at_most_estimated"]
-        why = ""
-        if task.privacy == "local":
-            why = "privacy mode 'local' keeps every byte here"
-        elif general.remote is None:
-            why = "no General is configured"
-        elif task.privacy == "ask" and self.approver is None:
-            why = "privacy mode 'ask', and nobody is there to ask"
-        elif task.budget_usd is not None and usd is None:
-            why = "its price is not known, and the task has a budget"
-        elif task.budget_usd is not None and progress.spent_usd + usd > task.budget_usd:
-            why = (
-                f"it could cost ${usd:.4f} on top of ${progress.spent_usd:.4f} spent, over the "
-                f"task's budget of ${task.budget_usd:.4f}"
-            )
-        if not why:
-            return decision
-        if step.kind == "plan" or decision.rule == "out-of-scope":
-            return replace(
-                decision, chosen="declined", reason=f"{decision.reason}; declined: {why}"
-            )
-        worker = next(
-            (c.worker for c in decision.candidates if c.worker.startswith("local:")),
-            "local:tool_user",
-        )
-        return replace(
-            decision,
-            chosen=worker,
-            rule="no-general",
-            reason=f"{decision.reason}; best local answer, unsure: {why}",
-        )
-
-    def _offer(self, task: Task, step: Step) -> tuple[Recipe, ...]:
-        """The recipes that a step of this kind can use."""
-        if step.kind in ("parse", "tool"):
-            return self.team.functions(task)
-        tool = self.team.tools.get(step.kind)
-        return tool.recipes if tool is not None else ()
+    ) -> Emit:
+        """Whoever was chosen does the step. ``proposal``: the local answer, where there is one
+        already; ``problem``: why an action failed, where the step is being repaired."""
+        if decision.chosen == "general":
+            async for record in self._ask_general(
+                task, step, decision, progress, proposal=proposal, problem=problem
+            ):
+                yield record
+        elif decision.chosen == "declined" and problem:
+            raise Stop("failed", f"{problem}; {decision.reason}")
+        elif decision.chosen == "declined":
+            raise Stop("declined", decision.reason)
+        elif step.kind in ("format", "dialogue", "refine"):
+            async for record in self._format(task, step, progress, step.text, decision):
+                yield record
+        else:
+            async for record in self._act_locally(task, step, decision, progress, proposal):
+                yield record
 
     async def _act_locally(
-        self, task: Task, step: Step, decision: Decision, progress: _Progress
+        self,
+        task: Task,
+        step: Step,
+        decision: Decision,
+        progress: Progress,
+        proposal: Proposal | None,
     ) -> Emit:
-        recipes = self._offer(task, step)
-        proposal, calls = await self.team.tool_user.propose(task, step, decision, recipes)
-        for call in calls:
-            yield replace(call, step_id=step.id, decision_id=decision.id)
-        threshold = self.policy.accept_threshold.get(step.kind, 0.5)
-        sure = decision.rule != "no-general"
-        if proposal.problems or proposal.confidence < threshold:
-            escalation = escalation_of(decision, proposal, threshold)
-            second = self._afford(task, step, escalation, progress)
-            yield second
-            if second.chosen == "general":
-                async for record in self._ask_general(task, step, second, progress):
+        judged = proposal is not None
+        if proposal is None:
+            recipes = self.team.offer(task, step)
+            proposal, calls = await self.team.tool_user.propose(task, step, decision, recipes)
+            for call in calls:
+                yield replace(call, step_id=step.id, decision_id=decision.id)
+        threshold = self.policy.accepts(step.kind)
+        sure = not is_unsure(decision)
+        weak = bool(proposal.problems) or proposal.confidence < threshold
+        if weak and not judged and step.id not in progress.failed:
+            scored = escalation_of(decision, proposal, threshold)
+            decision = await self.deciding.of(scored, task, step, progress)
+            yield decision
+            if not decision.chosen.startswith("local:"):
+                async for record in self._serve(task, step, decision, progress, proposal=proposal):
                     yield record
                 return
-            if second.chosen == "declined":
-                raise _Stop("declined", second.reason)
-            sure, decision = False, second
+            sure = False
         if not sure:
             progress.unsure.append(decision.reason)
         async for record in self._perform(task, step, decision, proposal, progress, sure=sure):
@@ -313,7 +204,7 @@ class Agent:
         step: Step,
         decision: Decision,
         proposal: Proposal,
-        progress: _Progress,
+        progress: Progress,
         *,
         sure: bool,
         repaired: bool = False,
@@ -351,55 +242,40 @@ class Agent:
             ):
                 yield record
             return
-        _settle(step, outcome, progress)
+        progress.settle(step, outcome)
 
     async def _repair(
         self,
         task: Task,
         step: Step,
         decision: Decision,
-        progress: _Progress,
+        progress: Progress,
         *,
         proposal: Proposal,
         outcome: Outcome,
         sure: bool,
     ) -> Emit:
         """A failed action: another recipe once, if one fits; then the General; then give up."""
-        others = [r for r in self._offer(task, step) if r.id != proposal.recipe.id]
+        others = [r for r in self.team.offer(task, step) if r.id != proposal.recipe.id]
         second, calls = await self.team.tool_user.propose(task, step, decision, others)
-        threshold = self.policy.accept_threshold.get(step.kind, 0.5)
+        threshold = self.policy.accepts(step.kind)
         local = not second.problems and second.confidence >= threshold
-        repair = replace(
-            decision,
-            id=new_id("dec"),
-            previous=decision.id,
-            kind="repair",
-            chosen="local:tool_user" if local else "general",
-            probability=second.confidence,
-            threshold=threshold,
-            rule="repair",
-            reason=f"{proposal.recipe.id} failed: {outcome.error[:200]}",
-            would_send=None,
-        )
-        if not local:
-            repair = self._afford(task, step, repair, progress, problem=outcome.error)
-            if repair.chosen != "general":
-                repair = replace(repair, chosen="declined")
+        failure = f"{proposal.recipe.id} failed: {outcome.error[:200]}"
+        scored = repair_of(decision, second, threshold, failure, local=local)
+        repair = await self.deciding.of(scored, task, step, progress, problem=outcome.error)
         yield repair
         for call in calls:
             yield replace(call, step_id=step.id, decision_id=repair.id, kind="repair")
-        if local:
+        if repair.chosen.startswith("local:"):
             async for record in self._perform(
                 task, step, repair, second, progress, sure=sure, repaired=True
             ):
                 yield record
         elif repair.chosen == "general":
-            async for record in self._ask_general(
-                task, step, repair, progress, problem=outcome.error
-            ):
+            async for record in self._serve(task, step, repair, progress, problem=outcome.error):
                 yield record
         else:
-            raise _Stop("failed", outcome.error)
+            raise Stop("failed", outcome.error)
 
     async def _gate(self, task: Task, action: Action, *, sure: bool) -> Gate:
         verdict = judge(action, task, sure=sure)
@@ -419,50 +295,67 @@ class Agent:
         task: Task,
         step: Step,
         decision: Decision,
-        progress: _Progress,
+        progress: Progress,
         *,
-        problem: str = "",
+        proposal: Proposal | None,
+        problem: str,
     ) -> Emit:
-        general = self.team.general
-        recipes = () if step.kind == "plan" else self._offer(task, step)
-        messages = general.messages(task, step, recipes=recipes, problem=problem)
-        if task.privacy == "ask":
+        overdrawn = await self.deciding.overdrawn(decision, task, step, progress, problem=problem)
+        if overdrawn is not None:
+            yield overdrawn
+            async for record in self._serve(
+                task, step, overdrawn, progress, proposal=proposal, problem=problem
+            ):
+                yield record
+            return
+        general, recipes = self.team.general, self.team.offer(task, step)
+        messages = self.deciding.messages(task, step, problem)
+        privacy = self.deciding.mode(task, decision)
+        if privacy == "ask":
             if self.approver is None or not await self.approver.send(general.preview(messages)):
-                raise _Stop("declined", "sending to the General was not approved")
-            permit = Permit(task.privacy, "user")
+                raise Stop("declined", "sending to the General was not approved")
+            permit = Permit(privacy, "user")
         else:
-            permit = Permit(task.privacy, "policy")
+            permit = Permit(privacy, "policy")
+        found: Proposal | None = None
         try:
             call = await general.ask(
                 task, step, decision, messages, permit, schema=CALL_SCHEMA if recipes else None
             )
-        except GeneralFailed as failure:
-            yield general.failed_call(task, step, decision, messages, failure)
-            raise
-        progress.spent_usd += call.cost_usd
-        yield call
-        if not recipes:
-            if task.schema is not None:
-                async for record in self._format(task, step, progress, call.answer, decision):
-                    yield record
-            else:
-                progress.add(step, call.answer)
-            return
-        proposal = proposal_from(call.answer, recipes)
-        if proposal is None:
-            raise _Stop("failed", "the General found no tool here that fits this step")
-        if proposal.problems:
-            raise GeneralFailed(f"The General's call does not fit: {'; '.join(proposal.problems)}.")
-        async for record in self._perform(
-            task, step, decision, proposal, progress, sure=True, repaired=True
-        ):
-            yield record
+        except GeneralFailed as error:
+            yield general.failed_call(task, step, decision, messages, error)
+            failure = f"{error.message} {error.hint}"
+        else:
+            yield call
+            failure = ""
+            if recipes:
+                found, failure = _call_of(call.answer, recipes)
+        if failure:
+            progress.failed[step.id] = failure.strip().rstrip(".")
+            second = await self.deciding.failing(decision, task, step, progress, problem=problem)
+            yield second
+            async for record in self._serve(
+                task, step, second, progress, proposal=proposal, problem=problem
+            ):
+                yield record
+        elif found is not None:
+            async for record in self._perform(
+                task, step, decision, found, progress, sure=True, repaired=True
+            ):
+                yield record
+        elif recipes:
+            raise Stop("failed", "the General found no tool here that fits this step")
+        elif task.schema is not None:
+            async for record in self._format(task, step, progress, call.answer, decision):
+                yield record
+        else:
+            progress.add(step, call.answer)
 
     async def _format(
         self,
         task: Task,
         step: Step,
-        progress: _Progress,
+        progress: Progress,
         data: Any,
         decision: Decision | None = None,
     ) -> Emit:
@@ -474,7 +367,9 @@ class Agent:
         value, confidence, calls = await self.team.formatter.format(task, step, decision, data)
         for call in calls:
             yield replace(call, step_id=step.id, decision_id=decision.id)
-        threshold = self.policy.accept_threshold["format"]
+        threshold = self.policy.accepts("format")
+        if is_unsure(decision):
+            progress.unsure.append(decision.reason)
         if confidence < threshold:
             progress.unsure.append(f"formatting confidence {confidence:.2f} < {threshold:.2f}")
         if step.index > step.total:
@@ -486,15 +381,12 @@ def _event(task_id: str, record: Record) -> Event:
     return Event(task_id, time.time(), record)
 
 
-def _settle(step: Step, outcome: Outcome, progress: _Progress) -> None:
-    """Take the outcome's data over, or end the task."""
-    if outcome.status == "denied":
-        raise _Stop("denied", f"not allowed: {outcome.error}")
-    if outcome.status == "interrupted":
-        raise _Stop(
-            "interrupted",
-            outcome.error or "it was cut off in the middle, and is not repeated",
-        )
-    if outcome.status == "failed":
-        raise _Stop("failed", outcome.error)
-    progress.add(step, outcome.data if outcome.data is not None else outcome.output)
+def _call_of(answer: str, recipes: Sequence[Recipe]) -> tuple[Proposal | None, str]:
+    """The General's tool call, None where it says that none fits; and why it cannot be used."""
+    try:
+        found = proposal_from(answer, recipes)
+    except GeneralFailed as error:
+        return None, error.message
+    if found is not None and found.problems:
+        return None, f"The General's call does not fit: {'; '.join(found.problems)}."
+    return found, ""

@@ -109,6 +109,9 @@ class Decision:
     """How much each signal moved the probability, in log odds; positive: towards local."""
     flip: str = ""
     """The nearest change that would have led to the other choice, in words."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What the policy was applied to besides the score (``runtime.decisions.Given`` as JSON), so
+    that the decision can be made again under another policy."""
     cut: bool = False
     """True where the Router read only the first 128 tokens of the text."""
     previous: str | None = None

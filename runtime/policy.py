@@ -1,8 +1,7 @@
-"""Every threshold, budget and limit, in one frozen dataclass.
+"""Every threshold, budget, rule and limit, in one frozen dataclass.
 
-Read once, passed to whoever decides. Rules, risk control and budgets over time come with
-``policy.toml``; until then these are the defaults, and ``config.toml``'s ``[policy]`` table
-may override each by name.
+Read once, passed to whoever decides. The defaults stand here; ``config.toml``'s ``[policy]``
+table may override the numbers, and ``policy.toml`` beside it those, and holds rules and budgets.
 """
 
 from __future__ import annotations
@@ -10,9 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from models.errors import UsageError
+from runtime.budgets import Budget
+from runtime.rules import Rule
+
+GeneralFailedPolicy = Literal["local", "ask"]
+DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,11 @@ class Policy:
     """Least confidence of a local answer at which it is given as sure. Confidences are products
     of a pick's and its slots' probabilities and come out low: on the development tasks, answers
     from 0.35 to 0.5 were right."""
+    hysteresis_margin: float = 0.05
+    """A step whose probability is this close to its threshold stays with whoever served the
+    task's step before it. 0: none."""
+    general_failed: GeneralFailedPolicy = "local"
+    """A General that fails: the best local answer, marked unsure, or a person is asked first."""
     max_task_chars: int = 20_000
     """A longer task is refused, with both numbers."""
     max_steps: int = 24
@@ -52,26 +62,83 @@ class Policy:
     command_memory_mb: int = 2048
     general_timeout_s: float = 60.0
     general_max_tokens: int = 2048
+    rules: tuple[Rule, ...] = ()
+    """In the order of the file."""
+    budgets: tuple[Budget, ...] = ()
+    """At most one for each scope."""
+    origin: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where a value that is no default comes from: ``policy.toml, line 3``, by dotted name."""
+
+    def accepts(self, kind: str) -> float:
+        """Least confidence at which a local answer of this kind is given as sure."""
+        return self.accept_threshold.get(kind, 0.5)
 
     @staticmethod
     def from_table(table: Mapping[str, Any]) -> Policy:
-        """The defaults with ``table``'s values on top. Raises UsageError on an unknown name."""
-        fields = {f.name: f for f in dataclasses.fields(Policy)}
-        base = Policy()
-        changes: dict[str, Any] = {}
-        for name, value in table.items():
-            if name not in fields:
-                raise UsageError(
-                    f"config.toml: [policy] has no setting {name!r}.",
-                    hint=f"It has: {', '.join(sorted(fields))}.",
-                )
-            current = getattr(base, name)
-            if isinstance(current, Mapping):
-                if not isinstance(value, Mapping):
-                    raise UsageError(f"config.toml: [policy] {name} must be a table.")
-                changes[name] = {**current, **{k: float(v) for k, v in value.items()}}
-            elif isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise UsageError(f"config.toml: [policy] {name} must be a number.")
-            else:
-                changes[name] = type(current)(value)
-        return dataclasses.replace(base, **changes)
+        """The policy in force: the defaults, ``config.toml``'s ``[policy]`` (``table``), and
+        ``policy.toml`` on top. Raises UsageError on what cannot be read."""
+        from runtime.policy_file import read
+
+        policy = with_settings(Policy(), table, where="config.toml: [policy]")
+        file = policy_file()
+        return read(file, policy) if file.is_file() else policy
+
+
+SETTINGS = tuple(
+    f.name for f in dataclasses.fields(Policy) if f.name not in ("rules", "budgets", "origin")
+)
+"""What ``config.toml``'s ``[policy]`` may set, too."""
+
+
+def policy_file() -> Path:
+    """``policy.toml``, beside ``config.toml``."""
+    from runtime.config import config_file
+
+    return config_file().with_name("policy.toml")
+
+
+def with_settings(base: Policy, table: Mapping[str, Any], *, where: str) -> Policy:
+    """``base`` with ``table``'s values on top. ``where`` names the source in errors.
+
+    Raises UsageError on an unknown name or a value of another type.
+    """
+    changes: dict[str, Any] = {}
+    origin = dict(base.origin)
+    for name, value in table.items():
+        if name not in SETTINGS:
+            raise UsageError(
+                f"{where} has no setting {name!r}.", hint=f"It has: {', '.join(sorted(SETTINGS))}."
+            )
+        changes[name] = _checked(base, name, value, where)
+        source = where.partition(":")[0]
+        for inner in value if isinstance(value, Mapping) else ():
+            origin[f"{name}.{inner}"] = source
+        if not isinstance(value, Mapping):
+            origin[name] = source
+    return dataclasses.replace(base, **changes, origin=origin)
+
+
+def _checked(base: Policy, name: str, value: Any, where: str) -> Any:
+    current = getattr(base, name)
+    if isinstance(current, Mapping):
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where} {name} must be a table.")
+        for kind, number in value.items():
+            if kind not in (*current, *Policy().route_threshold):
+                known = ", ".join(current)
+                raise UsageError(f"{where} {name} has no kind {kind!r}.", hint=f"Kinds: {known}.")
+            if not _is_number(number) or not 0.0 <= number <= 1.01:
+                raise UsageError(f"{where} {name}.{kind} must be a number from 0 to 1.01.")
+        return {**current, **{k: float(v) for k, v in value.items()}}
+    if isinstance(current, str):
+        allowed = get_args(GeneralFailedPolicy)
+        if value not in allowed:
+            raise UsageError(f"{where} {name} must be one of {', '.join(allowed)}.")
+        return value
+    if not _is_number(value) or value < 0:
+        raise UsageError(f"{where} {name} must be a number, and not negative.")
+    return type(current)(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

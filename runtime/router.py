@@ -12,13 +12,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from models.base import Encoder
 from runtime.core import Candidate, Decision, Kind, Step, Surface, Task, new_id
+from runtime.effects import Effects, log_odds
 from runtime.policy import Policy
 from runtime.router_features import features
-from runtime.router_head import Head
+from runtime.router_head import Head, Scores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 HEAD = Path(__file__).parents[1] / "models" / "specialists" / "router" / "head.npz"
 GENERAL = "general"
@@ -70,6 +75,7 @@ class Router:
     ) -> None:
         self._encoder = encoder
         self._head = Head.load(head, encoder=encoder.model)
+        self._effects = Effects(self._head)
         self._latency_ms = dict(latency_ms or {})
 
     def kinds(self, text: str) -> dict[Kind, float]:
@@ -94,15 +100,17 @@ class Router:
 
     def read(self, text: str) -> Reading:
         """One text through encoder and head."""
-        scores = self._head.score(features(self._encoder, [text]))
-        in_scope = float(scores.in_scope[0])
+        return self._reading(self._head.score(features(self._encoder, [text])))
+
+    def _reading(self, scores: Scores, i: int = 0) -> Reading:
+        in_scope = float(scores.in_scope[i])
         labels = [cast(Kind, label) for label in self._head.labels]
-        kinds = {k: float(p) * in_scope for k, p in zip(labels, scores.classes[0], strict=True)}
+        kinds = {k: float(p) * in_scope for k, p in zip(labels, scores.classes[i], strict=True)}
         best, runner_up = sorted(kinds, key=lambda k: -kinds[k])[:2]
         return Reading(
             kinds=kinds,
             in_scope=in_scope,
-            nearest=float(scores.nearest[0]),
+            nearest=float(scores.nearest[i]),
             oos=in_scope < self._head.threshold,
             best=best,
             runner_up=runner_up,
@@ -142,7 +150,9 @@ class Router:
         was not accepted; a failed step is repaired here once, and then goes to the General.
         """
         start = time.perf_counter()
-        reading = self.read(step.text)
+        row = features(self._encoder, [step.text])
+        scores = self._head.score(row)
+        reading = self._reading(scores)
         probability = self.probability(reading, step.kind, task.surface)
         threshold = policy.route_threshold.get(step.kind, 1.01)
         local, rule, why = _choose(task, step, reading, probability, threshold, previous)
@@ -173,9 +183,25 @@ class Router:
                 "nearest": reading.nearest,
                 "chars": float(len(step.text)),
             },
+            effects=self._moved(task, step, row, scores),
             cut=cut,
             previous=previous.id if previous else None,
         )
+
+    def _moved(
+        self, task: Task, step: Step, row: NDArray[np.float32], scores: Scores
+    ) -> dict[str, float]:
+        """What each signal did to the probability, in log odds."""
+
+        def probability(at: Scores, i: int) -> float:
+            return self.probability(self._reading(at, i), step.kind, task.surface)
+
+        effects = self._effects.of(step.text, row, probability)
+        if task.surface != "auto":
+            free = self.probability(self._reading(scores), step.kind, "auto")
+            moved = log_odds(probability(scores, 0)) - log_odds(free)
+            effects[f"surface:{task.surface}"] = round(moved, 3)
+        return effects
 
 
 def _choose(
