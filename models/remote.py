@@ -183,7 +183,9 @@ class RemoteGenerator:
                 pause = backoff_s(sent.attempts, self.patience, self._jitter)
                 pause = max(pause, failure.wait_s or 0.0)
                 if clock() + pause >= deadline:
-                    failure.what += f", and {seconds:g} s are not enough to wait and try again"
+                    failure.what += (
+                        f", and {round(seconds, 2):g} s are not enough to wait and try again"
+                    )
                     raise
                 await self._sleep(pause)
             else:
@@ -246,7 +248,7 @@ class RemoteGenerator:
             if asyncio.get_running_loop().time() < deadline:
                 wait = f"{self.patience.first_token_timeout_s:g} s to the first of an answer"
             else:
-                wait = f"{seconds:g} s"
+                wait = f"{round(seconds, 2):g} s"
             raise Failure(
                 f"did not answer within {wait}",
                 "Try again, or raise its timeouts in config.toml.",

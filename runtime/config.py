@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import BaseModel, Field, ValidationError
@@ -17,10 +18,12 @@ from pydantic_settings import (
 )
 
 from models.errors import UsageError
+from models.retry import Patience
 from runtime.core import Privacy
 from runtime.policy import Policy
 
 KEYRING_SERVICE = "aidecamp"
+PATIENCE = Patience()
 
 
 def data_dir() -> Path:
@@ -43,6 +46,10 @@ class Price(BaseModel):
     output: float = Field(ge=0)
     as_of: str
 
+    def cost(self, tokens_in: int, tokens_out: int) -> float:
+        """US dollars."""
+        return (tokens_in * self.input + tokens_out * self.output) / 1e6
+
 
 DEFAULT_PRICES = {
     # OpenAI's public price list, standard tier, as it was read on the date beside it.
@@ -59,6 +66,15 @@ class GeneralConfig(BaseModel):
     model: str = "gpt-5.4"
     api_key: str = ""
     """Empty: ``OPENAI_API_KEY``, then the keyring."""
+    name: str = ""
+    """What it is called in the record; empty: its model."""
+    timeout_s: float | None = Field(default=None, gt=0)
+    """For one call, retries included; None: ``general_timeout_s`` of the policy, which also
+    bounds all Generals asked for one step together."""
+    connect_timeout_s: float = Field(default=PATIENCE.connect_timeout_s, gt=0)
+    first_token_timeout_s: float = Field(default=PATIENCE.first_token_timeout_s, gt=0)
+    """While streaming: until the first of an answer."""
+    attempts: int = Field(default=PATIENCE.attempts, ge=1)
 
 
 class Config(BaseSettings):
@@ -69,6 +85,10 @@ class Config(BaseSettings):
 
     privacy: Privacy = "ask"
     general: GeneralConfig = GeneralConfig()
+    generals: list[GeneralConfig] = []
+    """More of them, in order of preference: each is asked when those before it fail."""
+    record_sent: Literal["body", "digest"] = "digest"
+    """What the record keeps of a request that left: its body byte for byte, or its SHA-256."""
     prices: dict[str, Price] = DEFAULT_PRICES
     policy: dict[str, Any] = {}
 
@@ -89,6 +109,10 @@ class Config(BaseSettings):
 
     def make_policy(self) -> Policy:
         return Policy.from_table(self.policy)
+
+    def line_up(self) -> tuple[GeneralConfig, ...]:
+        """The Generals that have a URL, in the order in which they are asked."""
+        return tuple(g for g in (self.general, *self.generals) if g.base_url)
 
     def price(self, model: str) -> Price | None:
         """The listed price of ``model``; None where none is known."""
@@ -115,16 +139,22 @@ def load_config(**flags: Any) -> Config:
         ) from error
 
 
-def general_key(config: Config) -> str:
-    """The General's API key: configuration, ``OPENAI_API_KEY``, then the keyring; may be empty."""
-    if config.general.api_key:
-        return config.general.api_key
-    if key := os.environ.get("OPENAI_API_KEY"):
+def general_key(general: GeneralConfig, *, shared: bool = True) -> str:
+    """A General's API key: configuration, ``OPENAI_API_KEY``, then the keyring; may be empty.
+
+    ``shared`` False: ``OPENAI_API_KEY`` goes to OpenAI itself alone, so that of several vendors
+    none is shown another's key.
+    """
+    if general.api_key:
+        return general.api_key
+    host = urlsplit(general.base_url).hostname or ""
+    key = os.environ.get("OPENAI_API_KEY")
+    if key and (shared or host == "api.openai.com"):
         return key
     import keyring
     import keyring.errors
 
     try:
-        return keyring.get_password(KEYRING_SERVICE, config.general.base_url) or ""
+        return keyring.get_password(KEYRING_SERVICE, general.base_url) or ""
     except keyring.errors.KeyringError:
         return ""

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.remote import RemoteGenerator
+from models.retry import Patience
 from runtime.agent import Team
-from runtime.config import Config, data_dir, general_key
+from runtime.config import Config, GeneralConfig, data_dir, general_key
 from runtime.core import Kind, Task
 from runtime.policy import Policy
-from runtime.roles.general import General
+from runtime.roles.general import General, Seat
 from runtime.tools.base import Tool
 from runtime.tools.recipe import Recipe
 
@@ -28,23 +29,38 @@ def assistant_tools() -> tuple[Mapping[str, Any], ...]:
 
 
 def build_general(config: Config, policy: Policy, pool: Pool) -> General:
-    """The General as configured; without a URL it can only show what it would be sent."""
-    remote = None
-    if config.general.base_url:
-        remote = RemoteGenerator(
-            base_url=config.general.base_url,
-            model=config.general.model,
-            api_key=general_key(config),
-            timeout_s=policy.general_timeout_s,
-            max_tokens=policy.general_max_tokens,
-        )
+    """The Generals as configured; without a URL it can only show what would be sent."""
+    from runtime.redact import Redactor
+
+    seats = [_seat(config, policy, general) for general in config.line_up()]
     return General(
-        remote,
+        None,
+        seats=seats,
         model=config.general.model,
         price=config.price(config.general.model),
         max_tokens=policy.general_max_tokens,
         count_tokens=lambda text: pool.generator().count_tokens(text),
+        timeout_s=policy.general_timeout_s,
+        redactor=Redactor(),
     )
+
+
+def _seat(config: Config, policy: Policy, general: GeneralConfig) -> Seat:
+    timeout_s = general.timeout_s or policy.general_timeout_s
+    remote = RemoteGenerator(
+        base_url=general.base_url,
+        model=general.model,
+        api_key=general_key(general, shared=general is config.general),
+        max_tokens=policy.general_max_tokens,
+        patience=Patience(
+            timeout_s=timeout_s,
+            connect_timeout_s=general.connect_timeout_s,
+            first_token_timeout_s=general.first_token_timeout_s,
+            attempts=general.attempts,
+        ),
+        record_sent=config.record_sent,
+    )
+    return Seat(general.name or general.model, remote, config.price(general.model))
 
 
 def build_team(

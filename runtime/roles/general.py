@@ -1,21 +1,26 @@
 """The General: plans, reasons and handles what no specialist can. Remote, and asked first.
 
-Covers what would be sent and at what price, the call itself, and reading a tool call out of
-the answer. Whether it may be asked at all is the agent's decision.
+Covers what would be sent and at what price, without the user's secrets; who is asked where there
+are several Generals; the call itself; and reading a tool call out of the answer. Whether it may
+be asked at all is the agent's decision.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models.base import Message
+from models.breaker import BreakerStatus
 from models.errors import GeneralFailed
 from models.remote import Permit, RemoteGenerator, Reply
+from models.remote_failures import Unanswered
 from runtime.config import Price
 from runtime.core import Call, Decision, Step, Task, new_id
+from runtime.redact import Redacted, Redactor
 from runtime.tools.recipe import Proposal, Recipe
 
 PLAN_SYSTEM = (
@@ -29,8 +34,25 @@ CALL_SYSTEM = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One remote LLM in the order of preference. ``price`` None: not known."""
+
+    name: str
+    remote: RemoteGenerator
+    price: Price | None
+
+    def cost(self, tokens_in: int, tokens_out: int) -> float:
+        """US dollars by the configured price; 0.0 where none is known."""
+        return 0.0 if self.price is None else self.price.cost(tokens_in, tokens_out)
+
+    @property
+    def status(self) -> BreakerStatus:
+        return self.remote.breaker.status
+
+
 class General:
-    """The remote LLM as a member of the team."""
+    """The remote LLM as a member of the team: the first of several that can be asked."""
 
     def __init__(
         self,
@@ -40,16 +62,38 @@ class General:
         price: Price | None,
         max_tokens: int,
         count_tokens: Callable[[str], int],
+        seats: Sequence[Seat] = (),
+        timeout_s: float | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         """``remote`` None: no General is configured; previews still work, for ``model``'s price.
 
-        ``count_tokens`` is the local tokenizer's: an estimate for any other model.
+        ``count_tokens`` is the local tokenizer's: an estimate for any other model. ``seats``
+        follow ``remote``, and each is asked when those before it failed. ``timeout_s`` bounds all
+        of them together; None: each has its own bound. ``redactor`` None: messages leave as they
+        are.
         """
-        self.remote = remote
-        self.model = model
+        self.seats = (*((Seat(model, remote, price),) if remote else ()), *seats)
+        self._model = model
         self._price = price
         self._max_tokens = max_tokens
         self._count_tokens = count_tokens
+        self._timeout_s = timeout_s
+        self._redactor = redactor
+
+    @property
+    def first(self) -> Seat | None:
+        """Who would be asked first now; the most preferred where all are left alone."""
+        admitted = (s for s in self.seats if s.remote.breaker.would_admit)
+        return next(admitted, self.seats[0] if self.seats else None)
+
+    @property
+    def remote(self) -> RemoteGenerator | None:
+        return self.first.remote if self.first else None
+
+    @property
+    def model(self) -> str:
+        return self.first.remote.model if self.first else self._model
 
     def messages(
         self, task: Task, step: Step, *, recipes: Sequence[Recipe] = (), problem: str = ""
@@ -74,27 +118,33 @@ class General:
         return ({"role": "system", "content": system}, {"role": "user", "content": user})
 
     def preview(self, messages: Sequence[Message]) -> dict[str, Any]:
-        """Exactly what would be sent, with tokens and price as estimates that say so."""
-        tokens = sum(self._count_tokens(m["content"]) + 4 for m in messages)
-        preview: dict[str, Any] = {
-            "to": self.remote.base_url if self.remote else None,
+        """Exactly what would be sent, with tokens and price as estimates that say so.
+
+        ``to`` is asked first, ``then`` names everybody who may get the same where it fails. The
+        price is the highest among them, None where one is not known.
+        """
+        redacted = self._redacted(messages)
+        shown = messages if redacted is None else redacted.messages
+        tokens = sum(self._count_tokens(m["content"]) + 4 for m in shown)
+        first = self.first
+        others = [s for s in self.seats if s is not first]
+        prices = [s.price for s in (first, *others) if s] or [self._price]
+        known = [p for p in prices if p is not None]
+        return {
+            "to": first.remote.base_url if first else None,
             "model": self.model,
-            "messages": [dict(m) for m in messages],
+            "then": [{"to": s.remote.base_url, "model": s.remote.model} for s in others],
+            "messages": [dict(m) for m in shown],
+            "redacted": dict(redacted.found) if redacted else {},
             "tokens_in_estimated": tokens,
             "tokens_out_at_most": self._max_tokens,
-            "usd_at_most_estimated": None,
-            "price_as_of": None,
+            "usd_at_most_estimated": (
+                max(p.cost(tokens, self._max_tokens) for p in known)
+                if len(known) == len(prices)
+                else None
+            ),
+            "price_as_of": min((p.as_of for p in known), default=None),
         }
-        if self._price is not None:
-            preview["usd_at_most_estimated"] = self.cost(tokens, self._max_tokens)
-            preview["price_as_of"] = self._price.as_of
-        return preview
-
-    def cost(self, tokens_in: int, tokens_out: int) -> float:
-        """US dollars by the configured price; 0.0 where no price is known."""
-        if self._price is None:
-            return 0.0
-        return (tokens_in * self._price.input + tokens_out * self._price.output) / 1e6
 
     async def ask(
         self,
@@ -105,14 +155,44 @@ class General:
         permit: Permit,
         *,
         schema: Mapping[str, Any] | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> Call:
-        """One answer from the General. Raises GeneralFailed, Denied."""
-        if self.remote is None:
+        """One answer, from the first General that gives one.
+
+        ``on_text``: stream, and call this with the whole text so far each time it grows; it
+        begins anew where the next General is asked. Raises GeneralFailed, Denied.
+        """
+        if not self.seats:
             raise GeneralFailed(
                 "No General is configured.", hint="Use --general URL, or set it in config.toml."
             )
-        reply = await self.remote.complete(messages, permit, schema=schema)
-        return self._call(task, step, decision, messages, reply)
+        redacted = self._redacted(messages)
+        outgoing = messages if redacted is None else redacted.messages
+        show = on_text
+        if redacted is not None and on_text is not None:
+            tell, restore = on_text, redacted.restore
+            show = lambda text: tell(restore(text))  # noqa: E731
+        asked = [s for s in self.seats if s.remote.breaker.would_admit] or list(self.seats)
+        started = time.monotonic()
+        failures: list[tuple[Seat, Unanswered]] = []
+        for number, seat in enumerate(asked):
+            left = None
+            if self._timeout_s is not None:  # what remains, shared with those who come after
+                remains = self._timeout_s - (time.monotonic() - started)
+                if failures and remains <= 0:
+                    break
+                left = remains / (len(asked) - number)
+            try:
+                reply = await seat.remote.complete(
+                    outgoing, permit, schema=schema, on_text=show, timeout_s=left
+                )
+            except Unanswered as failure:
+                failures.append((seat, failure))
+                continue
+            if redacted is not None:
+                reply = replace(reply, text=_restored(reply.text, redacted, schema is not None))
+            return self._call(task, step, decision, outgoing, reply, seat, failures)
+        raise _unanswered(failures)
 
     def failed_call(
         self,
@@ -123,9 +203,18 @@ class General:
         failure: GeneralFailed,
     ) -> Call:
         """The record of a call that brought no answer, so that what left is still accounted for."""
-        reply = Reply("", self.model, 0, 0, failure.bytes_sent, 0.0)
-        call = self._call(task, step, decision, messages, reply)
-        return replace(call, parameters={**call.parameters, "error": failure.message})
+        redacted = self._redacted(messages)
+        outgoing = messages if redacted is None else redacted.messages
+        sent = failure.sent if isinstance(failure, Unanswered) else ""
+        reply = Reply("", self.model, 0, 0, failure.bytes_sent, 0.0, sent=sent)
+        call = self._call(task, step, decision, outgoing, reply, None)
+        parameters = {**call.parameters, "error": failure.message}
+        if isinstance(failure, Unanswered) and failure.failures:
+            parameters["failed"] = list(failure.failures)
+        return replace(call, parameters=parameters)
+
+    def _redacted(self, messages: Sequence[Message]) -> Redacted | None:
+        return None if self._redactor is None else self._redactor.redact(messages)
 
     def _call(
         self,
@@ -134,9 +223,19 @@ class General:
         decision: Decision,
         messages: Sequence[Message],
         reply: Reply,
+        seat: Seat | None,
+        failures: Sequence[tuple[Seat, Unanswered]] = (),
     ) -> Call:
         tokens_in, tokens_out = reply.tokens_in, reply.tokens_out
         parameters: dict[str, Any] = {"max_tokens": self._max_tokens}
+        if seat is not None:
+            parameters |= {"general": seat.name, "to": seat.remote.base_url}
+        if reply.attempts > 1:
+            parameters["attempts"] = reply.attempts
+        if reply.finish == "length":
+            parameters["cut"] = True
+        if failures:
+            parameters["failed"] = [_failed(s, f) for s, f in failures]
         if reply.text and not tokens_in:  # the server counts none: the local tokenizer's estimate
             tokens_in = sum(self._count_tokens(m["content"]) for m in messages)
             tokens_out = self._count_tokens(reply.text)
@@ -156,9 +255,44 @@ class General:
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             decode_ms=reply.ms,
-            cost_usd=self.cost(tokens_in, tokens_out),
-            bytes_sent=reply.bytes_sent,
+            cost_usd=seat.cost(tokens_in, tokens_out) if seat else 0.0,
+            bytes_sent=reply.bytes_sent + sum(f.bytes_sent for _, f in failures),
+            sent=reply.sent,
         )
+
+
+def _restored(text: str, redacted: Redacted, is_json: bool) -> str:
+    """The answer with the originals back; in JSON, within its strings."""
+    if not is_json:
+        return redacted.restore(text)
+    return json.dumps(redacted.restore_value(json.loads(text)), ensure_ascii=False)
+
+
+def _failed(seat: Seat, failure: Unanswered) -> dict[str, Any]:
+    return {
+        "general": seat.name,
+        "to": seat.remote.base_url,
+        "model": seat.remote.model,
+        "error": failure.message,
+        "attempts": failure.attempts,
+        "bytes_sent": failure.bytes_sent,
+        "sent": failure.sent,
+    }
+
+
+def _unanswered(failures: Sequence[tuple[Seat, Unanswered]]) -> Unanswered:
+    """One error for all who were asked."""
+    last = failures[-1][1]
+    if len(failures) == 1:
+        return last
+    return Unanswered(
+        "No General answered. " + " ".join(f.message for _, f in failures),
+        hint=last.hint,
+        bytes_sent=sum(f.bytes_sent for _, f in failures),
+        sent=next((f.sent for _, f in failures if f.sent), ""),
+        attempts=sum(f.attempts for _, f in failures),
+        failures=[_failed(s, f) for s, f in failures],
+    )
 
 
 def proposal_from(answer: str, recipes: Sequence[Recipe]) -> Proposal | None:
