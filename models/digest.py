@@ -1,7 +1,8 @@
-"""The SHA-256 of a model file, computed once in a process for each state of the file.
+"""What tells one state of a model file from another: its stamp, and its SHA-256, computed once in
+a process for each state.
 
-Reads about 1 GB/s, as long as loading the same file takes; so nothing is kept on disk, where it
-could go stale beside a user's files.
+Hashing reads about 1 GB/s, as long as loading the same file takes; so nothing is kept on disk,
+where it could go stale beside a user's files.
 """
 
 from __future__ import annotations
@@ -11,7 +12,18 @@ from pathlib import Path
 
 from models.errors import ModelCorrupt, ModelMissing
 
+Stamp = tuple[int, int, int]
+
 _known: dict[tuple[str, int, int], str] = {}
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What changes when a file does: its inode, size and time in ns; None where it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def file_digest(path: Path) -> str:

@@ -23,7 +23,7 @@ from models.chat import CHATML, ChatTemplate
 from models.choices import temperature_for
 from models.choosing import GROUP_TOKENS, Options
 from models.decoding import Answer, Decoding
-from models.digest import file_digest
+from models.digest import file_digest, stamp
 from models.drafts import Drafter, Habits, schema_keys
 from models.engine import Engine, Job
 from models.errors import ModelCorrupt, UsageError
@@ -88,7 +88,7 @@ class LlamaGenerator:
     ) -> None:
         if kv_type not in KV_TYPES:
             raise UsageError(f"kv_type is {kv_type!r}; choose one of {', '.join(KV_TYPES)}")
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self.header = read_header(path)
         self.model = file_digest(path)
         self.name = name or path.stem.lower()
@@ -345,7 +345,7 @@ class LlamaGenerator:
         return None if path is None else read_adapter(path, self.header)
 
     def _check_unchanged(self) -> None:
-        if _stamp(self.header.path) != self._stamp:
+        if stamp(self.header.path) != self._stamp:
             raise ModelCorrupt(
                 f"{self.header.path} changed on disk after it was loaded, so its digest no "
                 "longer says what answers",
@@ -366,15 +366,6 @@ class LlamaGenerator:
         files = SavedPrefixes(self._cache_folder, key, max_bytes=SAVED_BYTES)
         self._saved[adapter] = files
         self._engine.cache.remember(files, adapter)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does: its inode, size and time; None where it is gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _deadline(seconds: float | None) -> float | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.digest import file_digest
+from models.digest import Stamp, file_digest, stamp
 from models.errors import AidecampError, ModelCorrupt, ModelMissing, StorageFailed, UsageError
 from models.onnx_graph import Graph, read_graph
 
@@ -44,16 +44,16 @@ class OnnxSession:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        before = _state(path)
+        before = _stamp(path)
         graph = read_graph(path)
         self.path = path
         self.model = _digest(path, graph)
         self.threads = default_threads() if threads is None else threads
         if self.threads < 1:
             raise UsageError(f"a run needs at least one thread, not {threads}")
-        self._outside = {file: _state(file) for file in graph.external}
+        self._outside = {file: _stamp(file) for file in graph.external}
         self._session, self.provider, self.provider_reason = _open(path, graph, self.threads)
-        if _state(path) != before:
+        if _stamp(path) != before:
             raise ModelCorrupt(f"{path} changed on disk while it was loaded", hint="load it again")
         inputs = self._session.get_inputs()
         self.outputs = {o.name: tuple(o.shape) for o in self._session.get_outputs()}
@@ -92,9 +92,9 @@ class OnnxSession:
         """
         import numpy as np
 
-        for file, state in self._outside.items():
+        for file, before in self._outside.items():
             # ONNX Runtime maps such files: a change reaches the loaded weights.
-            if _state(file) != state:
+            if _stamp(file) != before:
                 raise ModelCorrupt(f"{file} changed on disk while in use", hint=PULL_AGAIN)
         inputs = {name: feed[name].astype(kind, copy=False) for name, kind in self._types.items()}
         try:
@@ -185,12 +185,11 @@ def _failure(what: str, error: Exception) -> AidecampError:
     return ModelCorrupt(f"{what}: {text}", hint=PULL_AGAIN)
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise ModelMissing(f"no model file at {path}", hint="run: aidecamp models pull") from error
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+def _stamp(path: Path) -> Stamp:
+    found = stamp(path)
+    if found is None:
+        raise ModelMissing(f"no model file at {path}", hint="run: aidecamp models pull")
+    return found
 
 
 def _digest(path: Path, graph: Graph) -> str:

@@ -16,12 +16,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from models.digest import stamp
 from models.errors import AidecampError, StorageFailed, ToolFailed
 from models.footprint import KV_TYPES, KvType
 from models.loading import encoder_slot, generator_slot
 from models.machine import free_memory, return_memory
 from models.pooled import PooledEncoder, PooledGenerator
-from models.residency import Loaded, M, Plan, PoolEvent, Residency, Slot, stamp
+from models.residency import Loaded, M, Plan, PoolEvent, Residency, Slot
 
 if TYPE_CHECKING:
     from models.llama import LlamaGenerator
@@ -247,7 +248,7 @@ class Pool:
                 _close(old)
             self._tell(slot.name, "unloaded", "its file changed on disk", old.plan.ram_bytes)
         files = slot.files()
-        seen = stamp(files)
+        seen = tuple(map(stamp, files))
         plan = self._make_room(slot, files)
         model = slot.load(files, plan)
         loaded = Loaded(model, plan, files, seen, self._now())

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
+from models.digest import Stamp, stamp
+
 
 class Closable(Protocol):
     """A loaded model: ``models.llama.LlamaGenerator``, ``models.onnx.OnnxEncoder``."""
@@ -23,7 +25,6 @@ class Closable(Protocol):
 
 
 M = TypeVar("M", bound=Closable)
-Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Loaded(Generic[M]):
     model: M
     plan: Plan
     files: tuple[Path, ...]
-    stamp: Stamp
+    stamps: tuple[Stamp | None, ...]
     used: float
     users: int = 0
     retired: bool = False
@@ -99,17 +100,4 @@ class Slot(Generic[M]):
     def changed(self) -> bool:
         """Whether the loaded model's file is another one now."""
         held = self.loaded
-        return self.reloads and held is not None and stamp(held.files) != held.stamp
-
-
-def stamp(files: Sequence[Path]) -> Stamp:
-    """What changes when a file does: inode, size and time; None where it is gone."""
-    return tuple(map(_stat, files))
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+        return self.reloads and held is not None and tuple(map(stamp, held.files)) != held.stamps
