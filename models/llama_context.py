@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from models import native
 from models.errors import ModelCorrupt, StorageFailed, ToolFailed, UsageError
 from models.gguf import Header
+from models.machine import cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,8 +60,7 @@ def default_threads() -> int:
     """Cores that this process may use, one thread each: hyperthreads only slow llama.cpp."""
     import psutil
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
+    return min(psutil.cpu_count(logical=False) or 1, cores())
 
 
 class LlamaContext:

@@ -43,7 +43,7 @@ class Machine:
         return Machine(
             memory_mb=total >> 20,
             available_mb=min(free_memory(), total) >> 20,
-            cores=_cores(),
+            cores=cores(),
             gpus=gpus,
             gpu_problem=problem,
         )
@@ -102,6 +102,13 @@ def recommend(catalog: Catalog, machine: Machine, *, gpu_works: bool = False) ->
     return Advice(chosen or next(iter(catalog.packs)), reason)
 
 
+def cores() -> int:
+    """Cores that this process may use: what a CPU mask leaves, hyperthreads counted."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def cpu_flags() -> frozenset[str]:
     """The instruction sets of the first core, as Linux names them; empty elsewhere."""
     try:
@@ -126,12 +133,6 @@ def cpu_name() -> str:
         if name.strip() == "model name":
             return value.strip()
     return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cgroup_limit() -> int:

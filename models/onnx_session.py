@@ -8,13 +8,13 @@ callers is ``onnx_batches``.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.digest import Stamp, file_digest, stamp
 from models.errors import AidecampError, ModelCorrupt, ModelMissing, StorageFailed, UsageError
+from models.machine import cores
 from models.onnx_graph import Graph, read_graph
 
 if TYPE_CHECKING:
@@ -155,9 +155,7 @@ def _open(path: Path, graph: Graph, threads: int) -> tuple[Any, str, str]:
 
 def default_threads() -> int:
     """The threads of one run: the cores that this process may use, at most MAX_THREADS."""
-    affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    return min(cores, MAX_THREADS)
+    return min(cores(), MAX_THREADS)
 
 
 def _options(threads: int) -> Any:
