@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 from models.base import Generation, Token, Usage
 from models.drafts import Drafter, Vocabulary
 from models.feed import Feed, Progress, Rows
-from models.sampling import pick
+from models.loops import LoopBreaker
+from models.sampling import Pick, pick
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,7 @@ class Answer:
     drafter: Drafter | None
     decoding: Decoding
     progress: Progress
+    breaker: LoopBreaker | None = None
     tokens: list[Token] = field(default_factory=list)
     written: bytearray = field(default_factory=bytearray)
     drafted: int = 0
@@ -99,7 +101,7 @@ class Answer:
                 allowed = masks[taken] if masks else None
                 if self.constraint is not None and allowed is None:
                     return self._finish()
-                best = pick(rows.row(first + taken), allowed)
+                best = self._pick(rows.row(first + taken), allowed)
                 if best.token in self.context.ends:
                     return self._finish()
                 if self.constraint is not None:
@@ -116,6 +118,18 @@ class Answer:
                 self.context.truncate(self.sequence, position + taken)
             position += taken
             self._learn(len(draft), taken)
+
+    def _pick(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None) -> Pick:
+        """The likeliest allowed token; in a loop, the likeliest that leads out of it."""
+        best = pick(logits, allowed)
+        if self.breaker is None or allowed is None or len(allowed) == 1:
+            return best
+        ends = self.breaker.narrow(self.tokens, allowed, self.written)
+        if ends is None or best.token in ends:
+            return best
+        token = pick(logits, ends).token
+        lost = float(logits[token] - logits[best.token])
+        return Pick(token, best.logprob + lost, 0.0)
 
     @property
     def text(self) -> str:

@@ -151,7 +151,7 @@ class Drafter:
 
     def _texts(self, written: str, constraint: Constraint) -> Iterator[str]:
         """Guesses of the rest of a value, the likeliest first."""
-        string = _open_string(written)
+        string = open_string(written)
         if string is None:
             yield from self._bare(written)
             return
@@ -240,7 +240,7 @@ class Drafter:
         return tokens
 
 
-def _open_string(written: str) -> str | None:
+def open_string(written: str) -> str | None:
     """What stands in the string that JSON breaks off in; None where it breaks off outside."""
     inside = None
     position = 0

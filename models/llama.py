@@ -42,6 +42,7 @@ from models.grammar import (
 )
 from models.kv_files import SavedPrefixes
 from models.llama_context import SEQUENCES, LlamaContext, Placement, default_threads
+from models.loops import LoopBreaker
 from models.machine import Machine
 from models.prefix_cache import Entry
 
@@ -220,6 +221,7 @@ class LlamaGenerator:
                 drafter,
                 how,
                 progress,
+                LoopBreaker(messages[-1]["content"], self._context.piece) if schema else None,
             ).decode()
 
         generation: Generation = await self._submit(
