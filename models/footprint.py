@@ -13,15 +13,15 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from models.ggml_types import TENSOR_TYPES
 from models.gguf import Array, Header
+from models.llama_context import BATCH_TOKENS
 
 KvType = Literal["f16", "q8_0", "q4_0"]
 KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 """Most exact first. A quantized V cache needs flash attention in llama.cpp."""
-_KV_BLOCKS = {"f16": (1, 2), "q8_0": (32, 34), "q4_0": (32, 18)}
-"""Values in a block, and its bytes (ggml-common.h)."""
+_TYPES = {kind.name: kind for kind in TENSOR_TYPES.values()}
 
-BATCH_TOKENS = 512
 OUTPUT_ROWS = 32
 """Rows of logits in one batch, counted for RAM, where pages that nothing writes cost nothing."""
 CONTEXT_STEP = 256
@@ -128,19 +128,19 @@ def _layer_kv_bytes(header: Header, kv_type: KvType) -> list[int]:
     heads = _per_layer(header, "attention.head_count", 1)
     kv_heads = _per_layer(header, "attention.head_count_kv", 0)
     attends = _attending(header)
-    per_value, block_bytes = _KV_BLOCKS[kv_type]
+    kind = _TYPES[kv_type]
     found = []
     for layer in range(_count(header)):
         count = kv_heads[layer] or (0 if _has(header, "attention.head_count_kv") else heads[layer])
         key, value = _head_lengths(header, heads[layer])
         values = count * (key + value) if layer in attends or not attends else 0
-        found.append(-(-values // per_value) * block_bytes)
+        found.append(-(-values // kind.block) * kind.block_bytes)
     return found
 
 
 def divides(header: Header, kv_type: KvType) -> bool:
     """Whether the head's rows divide into the type's blocks, which llama.cpp insists on."""
-    block, _ = _KV_BLOCKS[kv_type]
+    block = _TYPES[kv_type].block
     heads = max(_per_layer(header, "attention.head_count", 1))
     return all(length % block == 0 for length in _head_lengths(header, heads))
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from models import native
 from models.errors import ModelCorrupt, StorageFailed, ToolFailed, UsageError
+from models.ggml_types import TENSOR_TYPES
 from models.gguf import Header
 from models.machine import cores
 
@@ -31,8 +32,7 @@ SEQUENCES = 128
 """Sequences in one context: calls, kept prompts, and options that are scored."""
 _SHARED = 64
 """Sequences of one token, at most: a prompt's tail belongs to every option behind it."""
-KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
-"""What the KV cache holds its numbers in: names, and ggml's type ids."""
+_TYPE_IDS = {kind.name: number for number, kind in TENSOR_TYPES.items()}
 # llama.cpp's OpenMP threads spin at every barrier. Where another program wants a core, each spin
 # lasts a whole time slice (decoding on two busy cores took up to 60 times longer); asleep at once,
 # a token on two quiet cores took 21 ms and not 13. A short spin has nearly the best of both: 13 ms,
@@ -107,7 +107,7 @@ class LlamaContext:
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = BATCH_TOKENS
         params.n_seq_max = SEQUENCES
-        params.type_k = params.type_v = KV_TYPES[kv_type]
+        params.type_k = params.type_v = _TYPE_IDS[kv_type]
         # On a CPU flash attention makes the small batches of a call two to five times slower
         # behind a long prompt (8 tokens behind 1,200: 171 ms, and 61 without), and prefill a
         # sixth faster. A quantized KV cache works with it alone.
