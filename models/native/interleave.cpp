@@ -349,7 +349,8 @@ void mean(const char *values, size_t stride, const int32_t *cells, const float *
         for (int v = 0; v < Vectors; v++)
             sums[v] = _mm512_fmadd_ps(weight, halves(value + 16 * v), sums[v]);
     }
-    const __m512 share = _mm512_set1_ps(1.0f / total);
+    // A token that may see nothing has no mean.
+    const __m512 share = _mm512_set1_ps(total > 0 ? 1.0f / total : 0.0f);
     for (int v = 0; v < Vectors; v++)
         _mm512_storeu_ps(out + 16 * v, _mm512_mul_ps(sums[v], share));
 }
@@ -452,6 +453,7 @@ bool attends(const ggml_tensor *op) {
     const int64_t vectors = v->ne[0] / 16;
     return mask && !op->src[4] && params[1] == 0 && params[2] == 0 &&
            q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 &&
+           q->nb[0] == sizeof(float) && k->nb[0] == 2 && v->nb[0] == 2 &&
            mask->type == GGML_TYPE_F16 && q->ne[3] == 1 && mask->ne[2] == 1 && mask->ne[3] == 1 &&
            k->ne[0] % 16 == 0 && v->ne[0] % 16 == 0 && k->ne[1] % 16 == 0 &&
            (vectors == 4 || vectors == 5 || vectors == 6 || vectors == 8);
