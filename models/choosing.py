@@ -10,9 +10,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from models.base import Choice, Usage
+from models.base import Choice
 from models.feed import Feed, Progress, Rows
 from models.sampling import log_softmax
+from models.usage import usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,21 +70,12 @@ class Options:
             decoded = len(self.prompt) - 1
         means = np.array([s / len(t) for s, t in zip(scores, self.tokens, strict=True)])
         probabilities = np.exp(log_softmax(means / self.temperature))
-        clock = self.progress.clock
-        usage = Usage(
-            tokens_in=len(self.prompt),
-            tokens_cached=self.cached,
-            model_calls=clock.model_calls,
-            queue_ms=clock.queue_ms,
-            prefill_ms=clock.prefill_ms,
-            decode_ms=clock.decode_ms,
-        )
         return Choice(
             tuple(self.texts),
             tuple(map(float, probabilities)),
             int(probabilities.argmax()),
             self.model,
-            usage,
+            usage(self.progress.clock, prompt=len(self.prompt), cached=self.cached),
             scores=tuple(map(float, means)),
             temperature=self.temperature,
             adapter=self.adapter,

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from models.base import Generation, Token, Usage
+from models.base import Generation, Token
 from models.drafts import Drafter, Vocabulary
 from models.feed import Feed, Progress, Rows
 from models.loops import LoopBreaker
 from models.sampling import Pick, pick
+from models.usage import usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,20 +185,14 @@ class Answer:
             finish = (
                 "stop" if self.constraint is not None and self.constraint.complete else "length"
             )
-        clock = self.progress.clock
-        usage = Usage(
-            tokens_in=len(self.prompt),
-            tokens_cached=self.cached,
-            tokens_out=len(self.tokens),
-            tokens_forced=sum(t.forced for t in self.tokens),
-            tokens_drafted=self.drafted,
-            model_calls=clock.model_calls,
-            queue_ms=clock.queue_ms,
-            prefill_ms=clock.prefill_ms,
-            decode_ms=clock.decode_ms,
-            mask_ms=clock.mask_ms,
+        used = usage(
+            self.progress.clock,
+            prompt=len(self.prompt),
+            cached=self.cached,
+            tokens=self.tokens,
+            drafted=self.drafted,
         )
-        return Generation(text, tuple(self.tokens), finish, self.model, usage, self.adapter)
+        return Generation(text, tuple(self.tokens), finish, self.model, used, self.adapter)
 
     def _draft(self) -> list[int]:
         """A guess of the next tokens; the grammar allows it, and the model has yet to agree."""
