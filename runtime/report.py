@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from runtime.core import Action, Call, Decision, Event, Outcome, Result, Step, Task, to_json
 from runtime.ledger import records
 
 CHARACTERS_PER_TOKEN = 4
+How = Literal["measured", "estimated", "assumed", "not known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number with how it came about. ``source`` says from what it was measured or estimated;
+    ``value`` is None where it is not known."""
+
+    value: float | None
+    how: How
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def summary(events: Sequence[Event]) -> dict[str, Any]:
@@ -66,13 +81,30 @@ def _span_ms(step: Step, events: Sequence[Event]) -> float:
 
 
 def all_general_usd(events: Sequence[Event], price_in: float, price_out: float) -> float:
-    """What the General would have cost for the same calls, at US dollars per million tokens.
+    """What the General would have cost for the same steps, at US dollars per million tokens.
 
-    A lower bound: only what the local models read is counted, and a General would be sent the
-    whole list of tools each time. Local token counts stand in for its own; a choice counts as
-    the text of the option, at four characters a token.
+    An estimate, on the low side: see ``general_tokens``.
     """
-    calls = records(events, Call)
-    tokens_in = sum(c.tokens_in for c in calls)
-    tokens_out = sum(c.tokens_out or len(c.answer) / CHARACTERS_PER_TOKEN for c in calls)
-    return (tokens_in * price_in + tokens_out * price_out) / 1e6
+    by_step: dict[str, list[Call]] = {}
+    for call in records(events, Call):
+        by_step.setdefault(call.step_id or call.id, []).append(call)
+    usd = 0.0
+    for calls in by_step.values():
+        tokens_in, tokens_out = general_tokens(calls)
+        usd += tokens_in * price_in + tokens_out * price_out
+    return usd / 1e6
+
+
+def general_tokens(calls: Sequence[Call]) -> tuple[float, float]:
+    """Tokens in and out that the General takes for one step, from the step's ``calls``.
+
+    What it really took where it was asked and answered. Elsewhere what the local models read and
+    wrote, which is on the low side: a General would be sent the whole list of tools each time. A
+    choice counts as the text of the option, at four characters a token.
+    """
+    asked = [c for c in calls if not c.local and c.tokens_in > 0]
+    counted = asked or [c for c in calls if c.local]
+    return (
+        float(sum(c.tokens_in for c in counted)),
+        float(sum(c.tokens_out or len(c.answer) / CHARACTERS_PER_TOKEN for c in counted)),
+    )

@@ -3,76 +3,234 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from models.errors import UsageError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from runtime.config import Config
+    from runtime.report import Figure
+    from runtime.savings import Savings, ShareRow
+    from runtime.whatif import Scenario, Simulated
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+NOTHING = 'No model call yet. Try: aidecamp run "how much memory is free?"'
 
-@app.command(epilog="Example: aidecamp savings --model gpt-5.4-mini")
+
+@app.command(
+    epilog="Example: aidecamp savings --what-if price=gpt-5.4-mini --what-if local-share=0.7"
+)
 def savings(
     model: Annotated[
         str | None, typer.Option(help="Price list entry to compare with. Default: the General's.")
     ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEY=VALUE, may be repeated: price, model, threshold, alpha, local-share, watts."
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a figure: FILE.png or FILE.svg.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Show what was served locally, what it cost, and what an all-General run would have."""
+    """Show what was served locally, what it cost, and what an all-General run would have.
+
+    Every number says whether it was measured or estimated, and from what.
+    """
+    from runtime import plots, whatif
     from runtime.config import load_config
-    from runtime.daemon.totals import Totals
+    from runtime.energy import busy_watts
     from runtime.ledger import Ledger
-    from runtime.report import all_general_usd
+    from runtime.savings import savings as report_on
+    from runtime.savings import steps_of
     from runtime.team import ledger_path
 
     config = load_config()
     name = model or config.general.model
-    price = config.price(name)
-    if price is None:
+    price = _price(config, name)
+    if price is None and model is not None:
         raise UsageError(
             f"No price is known for {name!r}.",
             hint=f"Known: {', '.join(sorted(config.prices))}; add yours under [prices].",
         )
+    if plot is not None:
+        plots.check_path(plot)
+    scenario = whatif.read(what_if or (), lambda entry: _price(config, entry))
     ledger = Ledger(ledger_path())
     events = list(ledger.events())
     ledger.close()
-    totals = Totals()
-    for event in events:
-        totals = totals.add(event)
-    all_general = all_general_usd(events, price.input, price.output)
-    body: dict[str, Any] = {
-        **totals.to_json(),
-        "all_general_usd_estimated": all_general,
-        "saved_usd_estimated": all_general - totals.cost_usd,
-        "price": {"model": name, **price.model_dump()},
-    }
+    watts = busy_watts(_cores())
+    report = report_on(
+        events, model=name, price=price, price_source=_price_source(config, name), watts=watts
+    )
+    simulated = None
+    if report.totals.calls:
+        if what_if:
+            simulated = whatif.simulate(
+                steps_of(events), scenario, price=price, price_name=name, watts=watts
+            )
+        if plot is not None:
+            plots.draw(report, plot)
+    elif what_if or plot is not None:
+        raise UsageError("The ledger holds no model call yet.", hint=NOTHING)
     if as_json:
-        print(json.dumps(body, ensure_ascii=False))
+        print(json.dumps(_body(config, report, simulated, plot), ensure_ascii=False))
         return
-    from rich.table import Table
+    _print(report, scenario, simulated, plot)
 
+
+def _cores() -> int:
+    from models.machine import Machine
+
+    return Machine.measure().cores
+
+
+def _price(config: Config, name: str) -> tuple[float, float] | None:
+    price = config.price(name)
+    return (price.input, price.output) if price is not None else None
+
+
+def _price_source(config: Config, name: str) -> str:
+    price = config.price(name)
+    return f"list price of {price.as_of}" if price is not None else ""
+
+
+def _body(
+    config: Config, report: Savings, simulated: Simulated | None, plot: Path | None
+) -> dict[str, Any]:
+    price = config.price(report.model)
+    everything = report.cost.all_general.value
+    return {
+        **report.to_json(),
+        "all_general_usd_estimated": everything,
+        "saved_usd_estimated": None if everything is None else everything - report.totals.cost_usd,
+        "price": {"model": report.model, **price.model_dump()} if price is not None else None,
+        "what_if": simulated.to_json() if simulated is not None else None,
+        "plot": str(plot) if plot is not None else None,
+    }
+
+
+def _print(
+    report: Savings, scenario: Scenario, simulated: Simulated | None, plot: Path | None
+) -> None:
     from runtime.commands import show
 
     console = show.console()
-    if not totals.calls:
-        console.print('No model call yet. Try: aidecamp run "how much memory is free?"')
+    if not report.totals.calls:
+        console.print(NOTHING)
         return
+    console.print(_kinds(report))
+    console.print()
+    console.print(_areas(report.areas))
+    console.print(
+        "[dim]Measured: calls and steps of this machine's ledger. The paper's are estimates, of "
+        "other tasks (arXiv 2506.02153)."
+        + (
+            f" {report.unassigned_calls:,} calls were for planning alone, and are in none."
+            if report.unassigned_calls
+            else ""
+        )
+        + "[/dim]\n"
+    )
+    columns = [
+        ("cost", "${:,.4f}", report.cost, simulated.cost if simulated else None),
+        ("model time", "{:,.1f} s", report.latency, simulated.latency if simulated else None),
+        ("energy", "{:,.0f} J", report.energy, simulated.energy if simulated else None),
+    ]
+    for title, unit, compared, imagined in columns:
+        _line(console, title, unit, compared.actual)
+        _line(console, f"  all by {report.model}", unit, compared.all_general)
+        if imagined is not None:
+            _line(console, "  what if", unit, imagined)
+    console.print(f"{report.totals.bytes_sent:,} bytes left this machine (measured).")
+    if simulated is not None:
+        _what_if(console, report, scenario, simulated)
+    if plot is not None:
+        console.print(f"The figure: {plot}")
+
+
+def _kinds(report: Savings) -> Table:
+    from rich.table import Table
+
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("kind")
-    for column in ("calls", "local", "share"):
+    for column in ("calls", "local", "share", "steps", "kept", "here", "General"):
         table.add_column(column, justify="right")
-    for kind, share in sorted(totals.by_kind.items()):
+    for row in report.kinds:
         table.add_row(
-            kind, f"{share.calls:,}", f"{share.local:,}", f"{share.local / share.calls:.0%}"
+            row.name,
+            f"{row.calls:,}",
+            f"{row.local_calls:,}",
+            _percent(row.share),
+            f"{row.steps:,}",
+            _percent(row.step_share),
+            _ms(row.local_p50_ms),
+            _ms(row.general_p50_ms),
         )
+    totals = report.totals
     table.add_section()
     table.add_row(
-        "all", f"{totals.calls:,}", f"{totals.local_calls:,}", f"{totals.local_share:.0%}"
+        "all", f"{totals.calls:,}", f"{totals.local_calls:,}", _percent(totals.local_share)
     )
-    console.print(table)
+    return table
+
+
+def _areas(rows: Sequence[ShareRow]) -> Table:
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("area")
+    for column in ("calls", "measured", "of steps", "paper's estimate"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            row.title,
+            f"{row.calls:,}",
+            _percent(row.share),
+            _percent(row.step_share),
+            _percent(row.estimate),
+        )
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
+
+
+def _ms(ms: float | None) -> str:
+    return "–" if ms is None else f"{ms:,.0f} ms"
+
+
+def _line(console: Console, title: str, unit: str, figure: Figure) -> None:
+    from rich.text import Text
+
+    value = "not known" if figure.value is None else unit.format(figure.value)
+    how = figure.source if figure.value is None else f"{figure.how}: {figure.source}"
+    console.print(Text.assemble((f"{title:<20} ", "bold"), f"{value:>12}  ", (how, "dim")))
+
+
+def _what_if(console: Console, report: Savings, scenario: Scenario, simulated: Simulated) -> None:
+    from dataclasses import asdict
+
+    wished = ", ".join(
+        f"{key.replace('_', '-')} {value}"
+        for key, value in asdict(scenario).items()
+        if value not in (None, "")
+    )
+    console.print(f"\n[bold]What if[/bold] {wished}")
     console.print(
-        f"\ncost ${totals.cost_usd:.4f}; all of it by {name}: at least ${all_general:.4f} "
-        f"(list price of {price.as_of}, tokens counted by the local tokenizer). "
-        f"{totals.bytes_sent:,} bytes left this machine."
+        f"{simulated.local_share:.0%} of {simulated.calls:,.0f} calls here (it was "
+        f"{_percent(report.totals.local_share)} of {report.totals.calls:,}); "
+        f"{simulated.escalated:,.0f} steps for the General, {simulated.moved:,.0f} moved."
     )
+    if simulated.threshold is not None:
+        _line(console, "threshold", "{:.3f}", simulated.threshold)
+    _line(console, "wrong among kept", "{:.1%}", simulated.risk)
