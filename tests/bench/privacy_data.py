@@ -46,6 +46,11 @@ class PrivateTask:
     listed: tuple[Plant, ...]
     unlisted: tuple[Plant, ...]
 
+    @property
+    def marker(self) -> str:
+        """The harmless beginning of what holds the plants: sent with them, and never redacted."""
+        return (self.output or self.text)[:16]
+
 
 class Draw:
     """Random characters and choices, with a seed."""
@@ -278,7 +283,7 @@ def private_tasks(count: int, seed: int = 4) -> list[PrivateTask]:
         elif way == "escalate":
             text = STEPS[number % len(STEPS)].format(said)
         else:
-            text = "Push the latest changes to the second machine"
+            text = "show the files in this folder, largest first"
             output = OUTPUTS[number % len(OUTPUTS)].format(said)
         tasks.append(PrivateTask(way, text, output, known, strange))
     return tasks
