@@ -15,6 +15,7 @@ from typing import Literal
 from models.errors import StorageFailed, UsageError
 from models.footprint import CONTEXT_STEP, KV_TYPES, KvType, Sizes, divides, sizes
 from models.gguf import Header
+from models.llama_context import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Fit:
     @property
     def device(self) -> str:
         return "gpu" if self.gpu_layers else "cpu"
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(self.device, self.gpu_layers, self.reason)
 
 
 def fit(

@@ -28,9 +28,8 @@ from models.drafts import Drafter, Habits, schema_keys
 from models.engine import Engine, Job
 from models.errors import ModelCorrupt, UsageError
 from models.feed import Progress
-from models.fit import fit
 from models.footprint import KV_TYPES, KvType, kv_bytes_per_token
-from models.gguf import Header, read_header
+from models.gguf import read_header
 from models.grammar import (
     Constraint,
     Grammars,
@@ -41,9 +40,9 @@ from models.grammar import (
     schema_grammar,
 )
 from models.kv_files import SavedPrefixes
-from models.llama_context import SEQUENCES, LlamaContext, Placement, default_threads
+from models.llama_context import LlamaContext, Placement, default_threads
 from models.loops import LoopBreaker
-from models.machine import Machine
+from models.placement import place
 from models.prefix_cache import Entry
 
 CONTEXT_TOKENS = 4096
@@ -67,9 +66,10 @@ class LlamaGenerator:
     ``n_ctx``: tokens of one call, prompt and answer. ``kv_type``: what the KV cache holds its
     numbers in (f16, q8_0, q4_0). ``cache_bytes``: memory for decoded prompts beyond the KV cache;
     ``cache_folder``: where they are saved at the end, so that a restart is warm. ``parallel``:
-    calls that are decoded together; ``queue_cap``: calls that may wait. ``placement`` says on
-    which device it runs, and why. Raises ModelMissing, ModelCorrupt (our header reader or
-    llama.cpp refuses the file) and StorageFailed (no memory for its context).
+    calls that are decoded together; ``queue_cap``: calls that may wait. ``placement``: the device
+    that it runs on, and why; measured now, for ``n_gpu_layers`` layers, where none is given.
+    Raises ModelMissing, ModelCorrupt (our header reader or llama.cpp refuses the file) and
+    StorageFailed (no memory for its context).
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class LlamaGenerator:
         n_ctx: int = CONTEXT_TOKENS,
         n_threads: int | None = None,
         n_gpu_layers: int | Literal["auto"] = "auto",
+        placement: Placement | None = None,
         name: str | None = None,
         kv_type: KvType = "f16",
         cache_bytes: int = CACHE_BYTES,
@@ -98,12 +99,20 @@ class LlamaGenerator:
         self.kv_type = kv_type
         self._decoding = decoding or Decoding()
         cells = self.n_ctx + CACHE_TOKENS
-        self.placement = _place(self.header, cells, kv_type, n_gpu_layers, cache_bytes)
+        if placement is None:
+            placement = place(
+                self.header,
+                cells=cells,
+                kv_types=(kv_type,),
+                cache_bytes=cache_bytes,
+                gpu_layers=n_gpu_layers,
+            ).placement
+        self.placement = placement
         self._context = context = LlamaContext(
             self.header,
             cells=cells,
             threads=self.threads,
-            placement=self.placement,
+            placement=placement,
             kv_type=kv_type,
         )
         try:
@@ -372,28 +381,3 @@ class LlamaGenerator:
 
 def _deadline(seconds: float | None) -> float | None:
     return None if seconds is None else time.monotonic() + seconds
-
-
-def _place(
-    header: Header,
-    cells: int,
-    kv_type: KvType,
-    gpu_layers: int | Literal["auto"],
-    cache_bytes: int,
-) -> Placement:
-    """Where the model runs, within the memory that is free now. Raises StorageFailed."""
-    import llama_cpp
-
-    machine = Machine.measure()
-    fitted = fit(
-        header,
-        n_ctx=cells,
-        free_ram=machine.available_mb << 20,
-        free_gpu=max((gpu.free_mb for gpu in machine.gpus), default=0) << 20,
-        gpu_offload=bool(llama_cpp.llama_supports_gpu_offload()),
-        gpu_layers=gpu_layers,
-        kv_types=(kv_type,),
-        sequences=SEQUENCES,
-        extra_bytes=cache_bytes,
-    )
-    return Placement(fitted.device, fitted.gpu_layers, fitted.reason)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelCorrupt, StorageFailed
-from models.fit import fit
 from models.footprint import KvType
 from models.residency import Plan, Slot
 
@@ -32,29 +31,22 @@ def generator_slot(
     def plan(files: Sequence[Path], free_ram: int) -> Plan:
         from models.gguf import read_header
         from models.llama import CACHE_BYTES, CACHE_TOKENS, CONTEXT_TOKENS
-        from models.llama_context import SEQUENCES
-        from models.machine import free_gpu_memory
-
-        # Only now, since models.llama_context says how its threads are to wait.
-        import llama_cpp  # isort: skip
+        from models.placement import place
 
         header = read_header(files[0])
-        found = fit(
+        found = place(
             header,
-            n_ctx=min(CONTEXT_TOKENS, header.context_length or CONTEXT_TOKENS) + CACHE_TOKENS,
-            free_ram=free_ram,
-            free_gpu=free_gpu_memory(),
-            gpu_offload=bool(llama_cpp.llama_supports_gpu_offload()),
+            cells=min(CONTEXT_TOKENS, header.context_length or CONTEXT_TOKENS) + CACHE_TOKENS,
             kv_types=kv_types,
-            sequences=SEQUENCES,
-            extra_bytes=CACHE_BYTES,
+            cache_bytes=CACHE_BYTES,
+            free_ram=free_ram,
         )
-        return Plan(found.ram_bytes, found.reason, found.kv_type)
+        return Plan(found.ram_bytes, found.reason, found.kv_type, found.placement)
 
     def load(files: Sequence[Path], plan: Plan) -> LlamaGenerator:
         from models.llama import LlamaGenerator
 
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"placement": plan.placement}
         if plan.kv_type != "f16":
             options["kv_type"] = plan.kv_type
         if cache_folder is not None:

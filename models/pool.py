@@ -279,11 +279,16 @@ class Pool:
         except StorageFailed as error:
             kept = f"{self._min_free_bytes >> 20:,} MiB are kept for other programs"
             raise StorageFailed(f"{error.message}; {kept}", hint=error.hint) from error
-        while self._free_bytes() - self._min_free_bytes < plan.ram_bytes:
+        short = False
+        while (free := self._free_bytes()) - self._min_free_bytes < plan.ram_bytes:
+            short = True
             victim = self._least_recently_used()
             if victim is None or not self._unload(victim, f"{slot.name} needs its memory"):
                 break
-        return plan
+        if not short:
+            return plan
+        # What was let go may have freed GPU memory too, or less RAM than was counted on.
+        return slot.plan(files, max(free - self._min_free_bytes, min(free, plan.ram_bytes)))
 
     def _least_recently_used(self) -> Slot[Any] | None:
         with self._lock:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
 from models.digest import Stamp, stamp
+from models.llama_context import Placement
 
 
 class Closable(Protocol):
@@ -63,6 +64,8 @@ class Plan:
     ram_bytes: int
     reason: str
     kv_type: str = ""
+    placement: Placement | None = None
+    """Where a generator runs; an encoder finds that out for itself."""
 
 
 @dataclass(slots=True)

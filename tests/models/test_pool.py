@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from models import placement
 from models.errors import ModelCorrupt, ModelMissing, StorageFailed, ToolFailed, UsageError
 from models.pool import Pool
 from models.residency import PoolEvent
@@ -105,6 +106,22 @@ def test_a_path_is_loaded_as_it_is(pool: Pool, gguf: Path) -> None:
     assert own.model == pool.generator().model
     with pytest.raises(ModelMissing, match=r"none\.gguf"):
         pool.generator("none.gguf")
+
+
+def test_a_model_is_put_where_the_pool_planned_and_the_gpu_is_asked_once(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def no_gpu() -> int:
+        asked.append("the GPU")
+        return 0
+
+    monkeypatch.setattr(placement, "free_gpu_memory", no_gpu)
+    pool, _ = opened()
+    with pool.generator().loaded() as generator:
+        assert generator.placement.reason == pool.status()[0].reason
+    assert asked == ["the GPU"]
 
 
 def test_what_was_not_pulled_or_does_not_exist_is_named(tmp_path: Path) -> None:
@@ -238,6 +255,7 @@ def test_an_idle_model_makes_room_for_another(opened: Open, copies: list[str]) -
         ("loaded", "c.gguf"),
     ]
     assert "c.gguf needs its memory" in machine.events[2].reason
+    assert f"{(size + 10 * MIB) / MIB:,.0f} MiB free" in machine.events[3].reason, "weighed again"
     machine.seconds += 1
     assert first.count_tokens("hello") == 1
     assert [Path(r.name).name for r in pool.status()] == ["a.gguf", "c.gguf"]
