@@ -9,6 +9,7 @@ Nothing here opens a connection or writes a file.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,7 +89,7 @@ class Redactor:
 
     def _spans(self, texts: Sequence[str]) -> list[list[Span]]:
         """What to replace in each text; empty where there is nothing in any."""
-        found = [merged(self._detect(text)) for text in texts]
+        found = [_detected(text, self._regions) for text in texts]
         values = {
             text[s.start : s.end]: s.type
             for text, spans in zip(texts, found, strict=True)
@@ -101,13 +102,16 @@ class Redactor:
             for text, spans in zip(texts, found, strict=True)
         ]
 
-    def _detect(self, text: str) -> Iterator[Span]:
-        from runtime.redact_personal import personal_data
-        from runtime.redact_secrets import secrets
 
-        # Of two detectors that find the very same span, the first one names it.
-        yield from personal_data(text, self._regions)
-        yield from secrets(text)
+@functools.lru_cache(maxsize=64)
+def _detected(text: str, regions: tuple[str, ...]) -> tuple[Span, ...]:
+    """Sorted, disjoint. Kept, since a step's payload is shown, priced and sent: three times the
+    same, with a long list of tools in front that changes with no step."""
+    from runtime.redact_personal import personal_data
+    from runtime.redact_secrets import secrets
+
+    # Of two detectors that find the very same span, the first one names it.
+    return tuple(merged([*personal_data(text, regions), *secrets(text)]))
 
 
 class _Names:
