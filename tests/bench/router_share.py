@@ -2,7 +2,8 @@
 
 180 tasks in the likeness of the paper's case studies (``share_tasks`` says how they were
 mixed), run through ``runtime.session`` with the default local models and thresholds, and with a
-scripted General on loopback that gives each task's reference answer. ``gui``, ``shell`` and
+scripted General on loopback that gives each task's reference answer. A person approves the
+sensitive actions that a task asks for, and no others. ``gui``, ``shell`` and
 ``parse``: model calls that sent no byte / all model calls, beside the paper's *estimates* of 70,
 50 and 40 %. One step here takes several small local calls and one remote call, so ``by_step``
 says the same of steps: those that no General was asked about / all steps but the refining ones.
@@ -17,6 +18,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -26,9 +28,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from models.errors import AidecampError
-from runtime.core import Task, new_id
+from runtime.agent import Approver
+from runtime.config import data_dir
+from runtime.core import Action, Task, new_id
 from runtime.energy import Meter
 from runtime.report import summary
 from runtime.savings import PAPER
@@ -144,6 +149,32 @@ def _offered(system: str) -> set[str] | None:
     return {recipe["recipe"] for recipe in recipes}
 
 
+class Person:
+    """Who asked for the task: approves an action that the task asks for, and no other."""
+
+    def __init__(self) -> None:
+        self.task: ShareTask | None = None
+
+    async def action(self, action: Action, reason: str) -> bool:
+        return self.task is not None and action.recipe in {a.recipe for a in self.task.acts}
+
+    async def send(self, preview: Mapping[str, Any]) -> bool:
+        return True
+
+
+@contextlib.contextmanager
+def plain_home() -> Iterator[Path]:
+    """A data folder of its own with the user's models in it and the defaults for all else: no
+    configuration, no other General, no thresholds of the user's."""
+    models = data_dir() / "models"
+    with tempfile.TemporaryDirectory(prefix="aidecamp-home-") as name:
+        home = Path(name)
+        (home / "models").symlink_to(models)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("AIDECAMP_")}
+        with mock.patch.dict(os.environ, {**kept, "AIDECAMP_HOME": name}, clear=True):
+            yield home
+
+
 def run_task(session: Session, general: ScriptedGeneral, item: ShareTask) -> dict[str, Any]:
     """One task's row: what was served where, whether it is right, and how it ended."""
     with work_folder() as folder:
@@ -255,15 +286,19 @@ def measure(match: str = "", *, explain: bool = False) -> dict[str, Any]:
     """Run the workloads; ``match``: only tasks whose id holds it."""
     tasks = [t for t in (*PARSE, *SHELL, *GUI) if match in t.id]
     rows: list[dict[str, Any]] = []
+    person = Person()
     started, meter = time.perf_counter(), Meter.start()
     with (
         ScriptedGeneral() as general,
-        tempfile.TemporaryDirectory() as name,
+        plain_home(),
         open_session(
-            privacy="auto", general=general.base_url, ledger_file=Path(name) / "ledger.db"
+            privacy="auto",
+            general=general.base_url,
+            approver=Approver(person.action, person.send),
         ) as session,
     ):
         for item in tasks:
+            person.task = item
             row = run_task(session, general, item)
             rows.append(row)
             verdict = "right" if row["passed"] else "WRONG"

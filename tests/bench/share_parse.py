@@ -72,14 +72,14 @@ ROUTINE = [
 
 SEVERAL = [
     _calls("Turn off the kitchen light and start a timer for 10 minutes", _a("set_light", "light", room="kitchen", state="off"), _a("set_timer", "timer", minutes=10)),
-    _calls("Add olives to the shopping list, then text Vera that I will cook", _a("add_to_list", "olives", item="olives", list="shopping"), _a("send_message", "vera", recipient="Vera", text="I will cook")),
+    _calls("Add olives to the shopping list, then text Vera that I will cook", _a("add_to_list", "olives", item="olives", list="shopping"), _a("send_message", "cook", recipient="Vera", text="I will cook")),
     _calls("Remind me tomorrow at 7 am to water the plants, and turn on the bedroom light", _a("create_reminder", "plants", text="water the plants", when="2026-11-23T07:00:00"), _a("set_light", "bedroom", room="bedroom", state="on")),
     _calls("Check the weather in Bergen tomorrow and then add umbrella to my packing list", _a("get_weather", "bergen", city="Bergen", day="tomorrow"), _a("add_to_list", "umbrella", item="umbrella", list="packing")),
-    _calls("Put 'Choir' in the calendar on Thursday at 8 pm. Then tell Paul: choir is on.", _a("create_event", "calendar", title="Choir", start="2026-11-26T20:00:00"), _a("send_message", "paul", recipient="Paul", text="choir is on")),
+    _calls("Put 'Choir' in the calendar on Thursday at 8 pm. Then tell Paul: choir is on.", _a("create_event", "calendar", title="Choir", start="2026-11-26T20:00:00"), _a("send_message", "choir is on", recipient="Paul", text="choir is on")),
     _calls("add salt to the shopping list and add candles to the shopping list", _a("add_to_list", "salt", item="salt", list="shopping"), _a("add_to_list", "candles", item="candles", list="shopping")),
-    _calls("Switch off the hall light, dim the bedroom light to 10 percent and play Erik Satie", _a("set_light", "hall", room="hall", state="off"), _a("set_light", "bedroom", room="bedroom", state="on", brightness=10), _a("play_music", "satie", query="Erik Satie")),
+    _calls("Switch off the hall light, dim the bedroom light to 10 percent and play Erik Satie", _a("set_light", "hall", room="hall", state="off"), _a("set_light", "bedroom", room="bedroom", state="on", brightness=10), _a("play_music", "play", query="Erik Satie")),
     _calls("Start a 5 minute timer for the tea, then remind me at 16:30 to call the bank", _a("set_timer", "tea", minutes=5, label="tea"), _a("create_reminder", "bank", text="call the bank", when="2026-11-22T16:30:00")),
-    _calls("Text Ida 'happy new home' and text Sven 'see you at nine'", _a("send_message", "ida", recipient="Ida", text="happy new home"), _a("send_message", "sven", recipient="Sven", text="see you at nine")),
+    _calls("Text Ida 'happy new home' and text Sven 'see you at nine'", _a("send_message", "happy", recipient="Ida", text="happy new home"), _a("send_message", "nine", recipient="Sven", text="see you at nine")),
     _calls("What is the weather in Graz today, and what is it in Porto tomorrow?", _a("get_weather", "graz", city="Graz", day="today"), _a("get_weather", "porto", city="Porto", day="tomorrow")),
 ]
 
