@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runtime.config import Config
     from runtime.report import Figure
     from runtime.savings import Savings, ShareRow
-    from runtime.whatif import Scenario, Simulated
+    from runtime.whatif import Simulated
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -84,7 +84,7 @@ def savings(
     if as_json:
         print(json.dumps(_body(config, report, simulated, plot), ensure_ascii=False))
         return
-    _print(report, scenario, simulated, plot)
+    _print(report, what_if or (), simulated, plot)
 
 
 def _cores() -> int:
@@ -119,7 +119,7 @@ def _body(
 
 
 def _print(
-    report: Savings, scenario: Scenario, simulated: Simulated | None, plot: Path | None
+    report: Savings, wishes: Sequence[str], simulated: Simulated | None, plot: Path | None
 ) -> None:
     from runtime.commands import show
 
@@ -134,25 +134,16 @@ def _print(
         "[dim]Measured: calls and steps of this machine's ledger. The paper's are estimates, of "
         "other tasks (arXiv 2506.02153)."
         + (
-            f" {report.unassigned_calls:,} calls were for planning alone, and are in none."
+            f" Calls for planning alone, which are of no area: {report.unassigned_calls:,}."
             if report.unassigned_calls
             else ""
         )
         + "[/dim]\n"
     )
-    columns = [
-        ("cost", "${:,.4f}", report.cost, simulated.cost if simulated else None),
-        ("model time", "{:,.1f} s", report.latency, simulated.latency if simulated else None),
-        ("energy", "{:,.0f} J", report.energy, simulated.energy if simulated else None),
-    ]
-    for title, unit, compared, imagined in columns:
-        _line(console, title, unit, compared.actual)
-        _line(console, f"  all by {report.model}", unit, compared.all_general)
-        if imagined is not None:
-            _line(console, "  what if", unit, imagined)
-    console.print(f"{report.totals.bytes_sent:,} bytes left this machine (measured).")
+    console.print(_figures(report, simulated))
+    console.print(f"\n{report.totals.bytes_sent:,} bytes left this machine (measured).")
     if simulated is not None:
-        _what_if(console, report, scenario, simulated)
+        _what_if(console, report, wishes, simulated)
     if plot is not None:
         console.print(f"The figure: {plot}")
 
@@ -209,28 +200,45 @@ def _ms(ms: float | None) -> str:
     return "–" if ms is None else f"{ms:,.0f} ms"
 
 
-def _line(console: Console, title: str, unit: str, figure: Figure) -> None:
+def _figures(report: Savings, simulated: Simulated | None) -> Table:
+    """Each quantity as it was, all by the General, and as simulated, with how it came about."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    quantities = (
+        ("cost", "${:,.4f}", report.cost, simulated.cost if simulated else None),
+        ("model time", "{:,.1f} s", report.latency, simulated.latency if simulated else None),
+        ("energy", "{:,.0f} J", report.energy, simulated.energy if simulated else None),
+    )
+    for title, unit, compared, imagined in quantities:
+        _row(table, title, unit, compared.actual)
+        _row(table, f"  all by {report.model}", unit, compared.all_general)
+        if imagined is not None:
+            _row(table, "  what if", unit, imagined)
+    return table
+
+
+def _row(table: Table, title: str, unit: str, figure: Figure) -> None:
     from rich.text import Text
 
-    value = "not known" if figure.value is None else unit.format(figure.value)
-    how = figure.source if figure.value is None else f"{figure.how}: {figure.source}"
-    console.print(Text.assemble((f"{title:<20} ", "bold"), f"{value:>12}  ", (how, "dim")))
+    value = "–" if figure.value is None else unit.format(figure.value)
+    source = Text(f"{figure.how}: {figure.source}", "dim")
+    table.add_row(Text(title, "bold"), Text(value, justify="right"), source)
 
 
-def _what_if(console: Console, report: Savings, scenario: Scenario, simulated: Simulated) -> None:
-    from dataclasses import asdict
+def _what_if(
+    console: Console, report: Savings, wishes: Sequence[str], simulated: Simulated
+) -> None:
+    from rich.table import Table
 
-    wished = ", ".join(
-        f"{key.replace('_', '-')} {value}"
-        for key, value in asdict(scenario).items()
-        if value not in (None, "")
-    )
-    console.print(f"\n[bold]What if[/bold] {wished}")
+    console.print(f"\n[bold]What if[/bold] {', '.join(wishes)}")
     console.print(
         f"{simulated.local_share:.0%} of {simulated.calls:,.0f} calls here (it was "
-        f"{_percent(report.totals.local_share)} of {report.totals.calls:,}); "
-        f"{simulated.escalated:,.0f} steps for the General, {simulated.moved:,.0f} moved."
+        f"{_percent(report.totals.local_share)} of {report.totals.calls:,}); steps for the "
+        f"General: {simulated.escalated:,.0f}; steps that moved: {simulated.moved:,.0f}."
     )
+    table = Table.grid(padding=(0, 2))
     if simulated.threshold is not None:
-        _line(console, "threshold", "{:.3f}", simulated.threshold)
-    _line(console, "wrong among kept", "{:.1%}", simulated.risk)
+        _row(table, "threshold", "{:.3f}", simulated.threshold)
+    _row(table, "wrong among kept", "{:.1%}", simulated.risk)
+    console.print(table)

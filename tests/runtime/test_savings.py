@@ -174,7 +174,7 @@ def test_the_command_simulates_in_json(home: Path) -> None:
 def test_the_command_says_in_words_what_was_simulated(home: Path) -> None:
     done = aidecamp("savings", "--what-if", "threshold=0.99", home=home)
     assert done.returncode == 0, done.stderr
-    assert "What if threshold 0.99" in done.stdout
+    assert "What if threshold=0.99" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
