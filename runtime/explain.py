@@ -118,8 +118,8 @@ def _thresholds(scored: Decision, given: Given, policy: Policy) -> Iterator[_Cha
         name, kind, now = "accept_threshold", given.kinds[0], policy.accepts(given.kinds[0])
     else:
         return
-    down = math.floor(p * 100.0) / 100.0
-    to = down if p < now else down + 0.01
+    cents = math.floor(round(p * 100.0, 6))
+    to = cents / 100.0 if p < now else (cents + 1) / 100.0
     wording = f"{'threshold' if name == 'route_threshold' else 'accept threshold'} {to:.2f}"
     wording += " or below" if p < now else " or above"
 

@@ -91,8 +91,9 @@ def parse(text: str, base: Policy, *, name: str = "policy.toml") -> tuple[Policy
     try:
         body = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        return base, [Problem("error", int(line[1]) if line else 0, f"no valid TOML: {error}")]
+        place = re.search(r"line (\d+)", str(error))
+        line = int(place[1]) if place else len(text.splitlines())
+        return base, [Problem("error", line, f"no valid TOML: {error}")]
     reader = _Reader(_Lines(text), name)
     policy = base
     for key, value in body.items():

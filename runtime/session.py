@@ -13,6 +13,7 @@ from models.errors import UsageError
 from models.pool import Pool
 from runtime.accept import check_task
 from runtime.agent import Agent, Approver, Team
+from runtime.budgets import LedgerSpending
 from runtime.config import Config, load_config
 from runtime.core import Event, Task
 from runtime.drive import drive
@@ -92,4 +93,5 @@ def open_session(
         team = build_team(config, policy, pool, watch=watch, own_display=own_display)
         for tool in team.tools.values():
             stack.callback(tool.close)
-        yield Session(config, policy, ledger, team, Agent(team, policy, approver))
+        agent = Agent(team, policy, approver, LedgerSpending(ledger.path))
+        yield Session(config, policy, ledger, team, agent)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from models.errors import UsageError
-from runtime.core import Action, Call, Decision, Outcome, to_json
+from runtime.core import Action, Call, Decision, Outcome, Task, to_json
 from runtime.drive import cut_off
 from runtime.ledger import Ledger, records
 from runtime.team import ledger_path
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="The record of every decision: list, show, export.",
+    help="The record of every decision: list, show, replay, export.",
     epilog="Example: aidecamp decisions list --kind shell",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -76,10 +76,10 @@ def show_(
     if as_json:
         print(json.dumps(body, ensure_ascii=False))
         return
-    from runtime.commands import show
+    from runtime.commands import explained, show
 
     console = show.console()
-    console.print(show.one_decision(decision))
+    console.print(explained.explained(decision))
     for later in events:
         record = later.record
         mine = isinstance(record, Call) and record.decision_id == id_
@@ -87,6 +87,44 @@ def show_(
             console.print(show.event_line(later))
     if decision.would_send:
         console.print(show.would_send(decision.would_send))
+
+
+@app.command("replay", epilog="Example: aidecamp decisions replay dec_019… --policy new.toml")
+def replay(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The decision's id.")],
+    policy: Annotated[
+        Path | None, typer.Option(help="The other policy.toml. Default: the one in force.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a past decision again, from what it was made from, under another policy."""
+    from runtime.commands.policy import policy_from
+    from runtime.config import load_config
+    from runtime.replay import again
+
+    other = policy_from(policy) if policy is not None else load_config().make_policy()
+    ledger = Ledger(ledger_path())
+    event = ledger.record(id_)
+    task = ledger.record(event.task_id) if event is not None else None
+    calls = [e for e in ledger.events(types=("call",)) if event is not None and e.id < event.id]
+    ledger.close()
+    if event is None or not isinstance(event.record, Decision):
+        raise UsageError(f"There is no decision {id_}.", hint="aidecamp decisions list shows ids.")
+    if task is None or not isinstance(task.record, Task):
+        raise UsageError(f"The task of decision {id_} is not on record.")
+    before = event.record
+    after = again(event, task.record, other, calls)
+    if as_json:
+        body = {
+            "changed": after.chosen != before.chosen,
+            "before": to_json(before),
+            "after": to_json(after),
+        }
+        print(json.dumps(body, ensure_ascii=False))
+        return
+    from runtime.commands import explained, show
+
+    show.console().print(explained.compared(before, after))
 
 
 @app.command("export", epilog="Example: aidecamp decisions export record.jsonl")

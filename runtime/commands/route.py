@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.core import Step, Task, new_id
+from runtime.core import Decision, Step, Task, new_id
+
+if TYPE_CHECKING:
+    from models.pool import Pool
+    from runtime.config import Config
+    from runtime.policy import Policy
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(epilog='Example: aidecamp route "compare three ways to store our logs"')
+@app.command(epilog='Example: aidecamp route "compare three ways to store our logs" --explain')
 def route(
     text: Annotated[str, typer.Argument(help="A step in words.")],
     surface: Annotated[str, typer.Option(help="gui, shell or auto.")] = "auto",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="What moved the score, and what would change it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Show who would serve a step, with what probability, and why. Nothing is executed."""
@@ -24,26 +32,76 @@ def route(
     from runtime.commands.run import one_of
     from runtime.config import load_config
     from runtime.core import to_json
-    from runtime.router import Router
 
     config = load_config()
     policy = config.make_policy()
     task = Task(
-        new_id("task"), text, surface=one_of("--surface", surface, ("gui", "shell", "auto"))
+        new_id("task"),
+        text,
+        surface=one_of("--surface", surface, ("gui", "shell", "auto")),
+        privacy=config.privacy,
     )
     check_task(task, policy)
     pool = Pool()
     try:
-        router = Router(pool.encoder())
-        kind, _, _ = router.classify(text, task.surface)
-        general = config.general.model if config.general.base_url else None
-        step = Step(new_id("step"), task.id, 1, kind, text)
-        decision = router.route(task, step, policy, general=general)
+        decision = _decide(task, config, policy, pool)
     finally:
         pool.close()
     if as_json:
         print(json.dumps(to_json(decision), ensure_ascii=False))
         return
-    from runtime.commands import show
+    from runtime.commands import explained, show
 
-    show.console().print(show.one_decision(decision))
+    console = show.console()
+    console.print(explained.explained(decision) if explain else show.one_decision(decision))
+    if not config.general.base_url and decision.chosen == "general":
+        console.print(_alone(decision, task, policy), style="yellow", markup=False)
+
+
+def _alone(decision: Decision, task: Task, policy: Policy) -> str:
+    """What becomes of a step for the General where none is configured."""
+    from dataclasses import replace
+
+    from runtime.decisions import Given, verdict
+
+    given = replace(Given.from_json(decision.given), general=False)
+    chosen = verdict(decision, task, given, policy).chosen
+    instead = "declined" if chosen == "declined" else "answered here, and marked unsure"
+    return f"No General is configured: until one is, this would be {instead}."
+
+
+def _decide(task: Task, config: Config, policy: Policy, pool: Pool) -> Decision:
+    """As ``run`` would with somebody at the terminal, and as if there were a General."""
+    import time
+    from dataclasses import replace
+
+    from runtime.budgets import Amount, LedgerSpending
+    from runtime.decisions import Given, decide, verdict
+    from runtime.explain import flip
+    from runtime.router import Router
+    from runtime.team import build_general, ledger_path
+
+    router = Router(pool.encoder())
+    kind, _, _ = router.classify(task.text, task.surface)
+    general = config.general.model if config.general.base_url else None
+    step = Step(new_id("step"), task.id, 1, kind, task.text)
+    scored = router.route(task, step, policy, general=general)
+    given = Given(
+        kinds=(kind,),
+        score_rule=scored.rule,
+        score_local=scored.chosen.startswith("local:"),
+        score_reason=scored.reason,
+        privacy=task.privacy,
+        general=True,
+        person=True,
+    )
+    if policy.budgets and verdict(scored, task, given, policy).wanted:
+        remote = build_general(config, policy, pool)
+        preview = remote.preview(remote.messages(task, step))
+        tokens = preview["tokens_in_estimated"] + preview["tokens_out_at_most"]
+        worst = Amount(preview["usd_at_most_estimated"], tokens, policy.general_timeout_s)
+        spent = {"task": Amount(), **LedgerSpending(ledger_path()).spent(time.time())}
+        given = replace(given, spent=spent, worst=worst)
+        scored = replace(scored, would_send=preview)
+    made = decide(scored, task, given, policy)
+    return replace(made, flip=flip(scored, task, given, policy))

@@ -209,8 +209,8 @@ def decisions_table(events: Sequence[Event], *, with_ids: bool = False) -> Table
     return table
 
 
-def one_decision(decision: Decision) -> RenderableType:
-    """A decision with its candidates and signals."""
+def candidates_table(decision: Decision) -> Table:
+    """Everyone who could serve, with what is known of each."""
     table = Table(show_edge=False, pad_edge=False)
     for name in ("candidate", "model", "p", "latency", "cost"):
         table.add_column(name, justify="left" if name in ("candidate", "model") else "right")
@@ -222,9 +222,16 @@ def one_decision(decision: Decision) -> RenderableType:
             "not measured" if c.latency_ms is None else f"{c.latency_ms:.0f} ms",
             "not known" if c.cost_usd is None else f"${c.cost_usd:.4f}",
         )
-    signals = "  ".join(f"{name} {value:.3g}" for name, value in decision.signals.items())
+    return table
+
+
+def one_decision(decision: Decision) -> RenderableType:
+    """A decision with its candidates, and what would have changed it."""
     head = Text.assemble((f"{decision.kind}  ", "bold cyan"), decision.text)
-    return Group(head, _decision(decision), table, Text(f"signals: {signals}", "dim"))
+    parts: list[RenderableType] = [head, _decision(decision), candidates_table(decision)]
+    if decision.flip:
+        parts.append(Text(f"otherwise with {decision.flip}", "dim"))
+    return Group(*parts)
 
 
 def nothing(event: Event) -> None:
