@@ -55,6 +55,7 @@ def fit(
     least_ctx: int | None = None,
     sequences: int = 1,
     extra_bytes: int = 0,
+    own_kernels: bool = False,
 ) -> Fit:
     """The placement of a model with ``n_ctx`` KV cells in the bytes that are free.
 
@@ -62,6 +63,7 @@ def fit(
     where the one before fits nowhere. ``least_ctx``: accept a context as short as this one;
     None: ``n_ctx`` or an error. ``gpu_offload``: llama.cpp was built for the GPU; ``gpu_layers``
     -1: all. ``extra_bytes``: RAM that the caller will use besides, such as for kept prefixes.
+    ``own_kernels``: those of ``models.native`` serve on the CPU.
 
     Raises StorageFailed, which names what is needed and what is free, and UsageError.
     """
@@ -73,7 +75,9 @@ def fit(
             f"the attention heads of {header.path.name} do not divide into {kv_types[0]} blocks",
             hint="use an f16 KV cache",
         )
-    wanted = _Wanted(header, free_ram, free_gpu, gpu_offload, gpu_layers, sequences, extra_bytes)
+    wanted = _Wanted(
+        header, free_ram, free_gpu, gpu_offload, gpu_layers, sequences, extra_bytes, own_kernels
+    )
     for kind in kinds:
         if found := wanted.at(n_ctx, kind):
             return found
@@ -96,6 +100,7 @@ class _Wanted:
     gpu_layers: int | Literal["auto"]
     sequences: int
     extra_bytes: int
+    own_kernels: bool
 
     def at(self, n_ctx: int, kv_type: KvType) -> Fit | None:
         """How it fits with this context and KV type; None where it does not."""
@@ -155,7 +160,13 @@ class _Wanted:
 
     def _placed(self, n_ctx: int, kv_type: KvType) -> tuple[Sizes, int, str]:
         """What it asks for, how many layers go to the GPU, and why that many."""
-        tried = sizes(self.header, n_ctx=n_ctx, kv_type=kv_type, sequences=self.sequences)
+        tried = sizes(
+            self.header,
+            n_ctx=n_ctx,
+            kv_type=kv_type,
+            sequences=self.sequences,
+            own_kernels=self.own_kernels,
+        )
         every = len(tried.layers) + 1
         if self.gpu_layers == 0:
             return tried, 0, "asked for the CPU"

@@ -1,10 +1,9 @@
 """What a GGUF model asks of memory, from its header alone: weights, KV cache, buffers.
 
-What llama.cpp allocates: weights (mapped from the file; the token embeddings always in RAM), a KV
-cache beside each attention layer, and buffers for the largest batch. Weights that it repacks for
-the CPU (Q4_0, Q4_K and others) lie in RAM twice; the mapped copy can be dropped by the kernel, so
-it is counted once. Not covered: recurrent states, which are small, and sliding windows, which
-llama.cpp holds in full by default.
+What llama.cpp allocates: weights (the token embeddings always in RAM), a KV cache beside each
+attention layer, and buffers for the largest batch. Not covered: recurrent states, which are
+small, sliding windows, which llama.cpp holds in full by default, and shared embeddings of types
+that ggml repacks for the CPU itself (such as Q4_0), which it holds twice.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from models.ggml_types import TENSOR_TYPES
-from models.gguf import Array, Header
+from models.gguf import Array, Header, Tensor
 from models.llama_context import BATCH_TOKENS
 
 KvType = Literal["f16", "q8_0", "q4_0"]
@@ -46,7 +45,7 @@ class Sizes:
     embedding: int
     """Token embeddings: always in RAM."""
     output: int
-    """Output layer, beyond the embeddings that it may share."""
+    """Output layer in RAM, beyond the embeddings that it may share."""
     gpu_output: int
     """The same on a GPU, where shared embeddings are held a second time."""
     host: int
@@ -74,8 +73,19 @@ def kv_bytes_per_token(header: Header, kv_type: KvType) -> int:
     return sum(_layer_kv_bytes(header, kv_type))
 
 
-def sizes(header: Header, *, n_ctx: int, kv_type: KvType, sequences: int = 1) -> Sizes:
-    """What ``header``'s model allocates at ``n_ctx`` tokens of context."""
+def sizes(
+    header: Header,
+    *,
+    n_ctx: int,
+    kv_type: KvType,
+    sequences: int = 1,
+    own_kernels: bool = False,
+) -> Sizes:
+    """What ``header``'s model allocates at ``n_ctx`` tokens of context.
+
+    ``own_kernels``: those of ``models.native`` serve on the CPU. They keep no attention scores,
+    and shared embeddings a second time, in their own layout.
+    """
     count = _count(header)
     layers = [0] * count
     embedding = output = 0
@@ -89,10 +99,12 @@ def sizes(header: Header, *, n_ctx: int, kv_type: KvType, sequences: int = 1) ->
         else:
             tied = tied and tensor.name != "output.weight"
             output += tensor.bytes
-    shared = next((t.bytes for t in header.tensors if t.name == "token_embd.weight"), 0)
+    embeddings = [t for t in header.tensors if tied and t.name == "token_embd.weight"]
+    shared = sum(t.bytes for t in embeddings)
+    again = sum(t.bytes for t in embeddings if own_kernels and _interleaved(t))
     cells = -(-n_ctx // CONTEXT_STEP) * CONTEXT_STEP
     vocabulary = _vocabulary(header)
-    flash = kv_type != "f16"
+    flash = kv_type != "f16" or own_kernels
     row = 4 * vocabulary
     batch = _batch_bytes(header, cells, flash=flash)
     working = max(batch, BATCH_TOKENS * _width(header) * 4 * 3)
@@ -100,9 +112,10 @@ def sizes(header: Header, *, n_ctx: int, kv_type: KvType, sequences: int = 1) ->
         layers=tuple(layers),
         kv=tuple(cells * one for one in _layer_kv_bytes(header, kv_type)),
         embedding=embedding,
-        output=output,
-        gpu_output=output + (shared if tied else 0),
+        output=output + again,
+        gpu_output=output + shared,
         host=working
+        + (0 if flash else _scores_bytes(header, cells) // 2)
         + (min(sequences, OUTPUT_ROWS) + OUTPUT_ROWS) * row
         + vocabulary * VOCABULARY_ENTRY_BYTES
         + PROCESS_BYTES,
@@ -117,10 +130,22 @@ def _batch_bytes(header: Header, cells: int, *, flash: bool) -> int:
     cells, batches of 64 to 512): attention scores of all heads and their mask, as 32-bit
     floats, and between five and six rows of the model's width. Flash attention keeps no scores.
     """
-    mask = 2 * cells if flash else 4 * cells
-    scores = 0 if flash else 4 * cells * _most(header, "attention.head_count", 1)
-    inner = 4 * 3 * _most(header, "feed_forward_length", 0)
-    return BATCH_TOKENS * (max(mask + scores, inner) + 6 * 4 * _width(header))
+    mask = BATCH_TOKENS * cells * (2 if flash else 4)
+    scores = 0 if flash else _scores_bytes(header, cells)
+    inner = BATCH_TOKENS * 4 * 3 * _most(header, "feed_forward_length", 0)
+    return max(mask + scores, inner) + BATCH_TOKENS * 6 * 4 * _width(header)
+
+
+def _scores_bytes(header: Header, cells: int) -> int:
+    """Attention scores of one batch in all heads of a layer. ggml multiplies them with an f16
+    cache in half precision, so on the CPU half as many bytes more are its work space."""
+    return BATCH_TOKENS * 4 * cells * _most(header, "attention.head_count", 1)
+
+
+def _interleaved(tensor: Tensor) -> bool:
+    """Whether the kernels of ``models.native`` take it (``takes`` in interleave.cpp)."""
+    rows = tensor.shape[1] if len(tensor.shape) == 2 else 0
+    return tensor.type.name in ("q4_0", "q4_1", "q8_0") and rows > 0 and rows % 16 == 0
 
 
 def _layer_kv_bytes(header: Header, kv_type: KvType) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from models import native
 from models.fit import Fit, fit
 from models.footprint import KvType
 from models.gguf import Header
@@ -41,4 +42,5 @@ def place(
         kv_types=kv_types,
         sequences=SEQUENCES,
         extra_bytes=cache_bytes,
+        own_kernels=not native.use(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,34 +12,35 @@ from typing import Any
 
 import pytest
 
+from models import native
 from models.errors import StorageFailed, UsageError
 from models.fit import fit
 from models.footprint import KV_TYPES, KvType, kv_bytes_per_token, sizes
 from models.ggml_types import TENSOR_TYPES
 from models.gguf import Array, Header, Tensor, read_header
+from models.llama_context import SEQUENCES
 
 MIB = 2**20
 GIB = 2**30
 
 _LOAD = """
-import json, sys, psutil, llama_cpp as lib
-path, cells, kv, flash = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-lib.llama_log_set(quiet := lib.llama_log_callback(lambda *_: None), None)
+import json, sys
+from pathlib import Path
+import numpy, psutil
+from models.gguf import read_header
+from models.llama_context import LlamaContext, Placement
+import llama_cpp
+path, cells, kv_type = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+header = read_header(path)
 process = psutil.Process()
 before = process.memory_info().rss
-lib.llama_backend_init()
-params = lib.llama_model_default_params()
-params.n_gpu_layers = 0
-model = lib.llama_model_load_from_file(path.encode(), params)
-params = lib.llama_context_default_params()
-params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = cells, 512, 512, 4
-params.kv_unified, params.type_k, params.type_v, params.flash_attn_type = True, kv, kv, flash
-params.n_threads = params.n_threads_batch = 2
-context = lib.llama_init_from_model(model, params)
+cpu = Placement("cpu", 0, "measured")
+context = LlamaContext(header, cells=cells, threads=2, placement=cpu, kv_type=kv_type)
+last = [False] * 511 + [True]
 for start in range(0, cells, 512):
-    tokens = (lib.llama_token * 512)(*range(100, 612))
-    assert lib.llama_decode(context, lib.llama_batch_get_one(tokens, 512)) == 0
-print(json.dumps(process.memory_info().rss - before))
+    positions = range(start, start + 512)
+    context.decode(range(100, 612), positions, [(0,)] * 512, last)
+print(json.dumps([process.memory_info().rss - before, context.kernels]))
 """
 
 
@@ -70,21 +72,44 @@ def model(**changes: Any) -> Header:
 # ---- the estimate
 
 
+@pytest.mark.parametrize("kernels", ["own", "ggml"])
 @pytest.mark.parametrize(("cells", "kv_type"), [(1024, "f16"), (512, "q4_0")])
 def test_the_estimate_is_what_loading_takes(
-    cells: int, kv_type: KvType, gguf: Path, header: Header
+    cells: int, kv_type: KvType, kernels: str, gguf: Path, header: Header
 ) -> None:
-    number = next(n for n, t in TENSOR_TYPES.items() if t.name == kv_type)
     done = subprocess.run(
-        [sys.executable, "-c", _LOAD, gguf, str(cells), str(number), str(int(kv_type != "f16"))],
-        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+        [sys.executable, "-c", _LOAD, gguf, str(cells), kv_type],
+        env={**os.environ, "OMP_WAIT_POLICY": "passive", native.SWITCH: kernels},
         capture_output=True,
         text=True,
         check=True,
     )
-    measured = json.loads(done.stdout)
-    estimate = sizes(header, n_ctx=cells, kv_type=kv_type, sequences=4).ram(0)
-    assert estimate == pytest.approx(measured, rel=0.15)
+    measured, refused = json.loads(done.stdout)
+    if kernels == "own" and refused:
+        pytest.skip(refused)
+    estimate = sizes(
+        header, n_ctx=cells, kv_type=kv_type, sequences=SEQUENCES, own_kernels=not refused
+    ).ram(0)
+    assert estimate == pytest.approx(measured, rel=0.1)
+
+
+def test_own_kernels_keep_no_scores_and_shared_embeddings_twice(header: Header) -> None:
+    ours, ggmls = (
+        sizes(header, n_ctx=32768, kv_type="f16", own_kernels=own) for own in (True, False)
+    )
+    assert ours.output - ggmls.output == ours.embedding
+    # 512 tokens × 32,768 cells × (9 heads' scores, and half a mask)
+    assert ggmls.host - ours.host == 512 * 32768 * (9 * (4 + 2) + 2)
+    apart = (*header.tensors, Tensor("output.weight", TENSOR_TYPES[8], (576, 49152), 0, MIB))
+    untied = Header(header.path, header.bytes, 3, header.metadata, apart)
+    odd = tuple(
+        dataclasses.replace(t, shape=(576, 49150)) if t.name == "token_embd.weight" else t
+        for t in header.tensors
+    )
+    left = Header(header.path, header.bytes, 3, header.metadata, odd)
+    for other in (untied, left):
+        both = [sizes(other, n_ctx=4096, kv_type="f16", own_kernels=o) for o in (True, False)]
+        assert both[0].output == both[1].output, "one of them needs no second copy"
 
 
 def test_every_byte_of_weights_is_counted_once(header: Header) -> None:
