@@ -27,7 +27,16 @@ _SOURCES: Final = tuple(Path(__file__).with_name(n) for n in ("interleave.cpp", 
 _FLAGS: Final = (
     *("-std=c++17", "-O3", "-fPIC", "-shared", "-fno-exceptions", "-Wall", "-Wextra"),
     *("-Wno-uninitialized", "-Wno-maybe-uninitialized"),  # GCC's own headers
-    *("-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni"),
+    *(
+        "-mavx2",
+        "-mfma",
+        "-mf16c",
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mavx512vnni",
+    ),
 )
 _state: list[str] = []
 

@@ -321,42 +321,48 @@ __m512 exponential(__m512 x) {
 }
 
 // Scores into weights, in place, and their sum. `scores` has room for whole vectors.
-float soften(float *scores, int64_t count, float scale) {
+double soften(float *scores, int64_t count, float scale) {
     for (int64_t i = count; i % 16; i++) scores[i] = -INFINITY;
     __m512 most = _mm512_set1_ps(-INFINITY);
     for (int64_t i = 0; i < count; i += 16)
         most = _mm512_max_ps(most, _mm512_loadu_ps(scores + i));
     const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most));
-    __m512 sum = _mm512_setzero_ps();
+    __m512d sum = _mm512_setzero_pd();
     for (int64_t i = 0; i < count; i += 16) {
         const __m512 below = _mm512_sub_ps(_mm512_loadu_ps(scores + i), top);
         const __m512 weight = exponential(_mm512_mul_ps(below, _mm512_set1_ps(scale)));
         _mm512_storeu_ps(scores + i, weight);
-        sum = _mm512_add_ps(sum, weight);
+        sum = _mm512_add_pd(sum, _mm512_cvtps_pd(_mm512_castps512_ps256(weight)));
+        sum = _mm512_add_pd(sum, _mm512_cvtps_pd(_mm512_extractf32x8_ps(weight, 1)));
     }
-    return _mm512_reduce_add_ps(sum);
+    return _mm512_reduce_add_pd(sum);
 }
 
-// The mean of the cells' values by their weights; `Vectors` of 16 numbers make a value.
+// The mean of the cells' values by their weights; `Vectors` of 16 numbers make a value. Summed in
+// double precision: the order of a call's cells depends on what else was in the cache, and the
+// result, rounded to single precision, then practically does not.
 template <int Vectors>
 void mean(const char *values, size_t stride, const int32_t *cells, const float *weights,
-          int64_t count, float total, float *out) {
-    __m512 sums[Vectors];
-    for (auto &sum : sums) sum = _mm512_setzero_ps();
+          int64_t count, double total, float *out) {
+    __m512d sums[2 * Vectors];
+    for (auto &sum : sums) sum = _mm512_setzero_pd();
     for (int64_t i = 0; i < count; i++) {
         const auto *value = reinterpret_cast<const uint16_t *>(values + cells[i] * stride);
-        const __m512 weight = _mm512_set1_ps(weights[i]);
-        for (int v = 0; v < Vectors; v++)
-            sums[v] = _mm512_fmadd_ps(weight, halves(value + 16 * v), sums[v]);
+        const __m512d weight = _mm512_set1_pd(weights[i]);
+        for (int v = 0; v < 2 * Vectors; v++) {
+            const auto *half = reinterpret_cast<const __m128i *>(value + 8 * v);
+            const __m512d eight = _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(half)));
+            sums[v] = _mm512_fmadd_pd(weight, eight, sums[v]);
+        }
     }
     // A token that may see nothing has no mean.
-    const __m512 share = _mm512_set1_ps(total > 0 ? 1.0f / total : 0.0f);
-    for (int v = 0; v < Vectors; v++)
-        _mm512_storeu_ps(out + 16 * v, _mm512_mul_ps(sums[v], share));
+    const __m512d share = _mm512_set1_pd(total > 0 ? 1.0 / total : 0.0);
+    for (int v = 0; v < 2 * Vectors; v++)
+        _mm256_storeu_ps(out + 8 * v, _mm512_cvtpd_ps(_mm512_mul_pd(sums[v], share)));
 }
 
 void mean_of(int64_t length, const char *values, size_t stride, const int32_t *cells,
-             const float *weights, int64_t count, float total, float *out) {
+             const float *weights, int64_t count, double total, float *out) {
     switch (length / 16) {
         case 4: return mean<4>(values, stride, cells, weights, count, total, out);
         case 5: return mean<5>(values, stride, cells, weights, count, total, out);
@@ -419,7 +425,7 @@ class Attention final : public ggml::cpu::tensor_traits {
                 score_some(heads, four, queries, length, out);
             }
             for (int64_t h = 0; h < heads; h++) {
-                const float total = soften(rows[h], count, scale);
+                const double total = soften(rows[h], count, scale);
                 mean_of(v->ne[0], values, v->nb[1], seen, rows[h], count, total,
                         vector_of(op, token * op->ne[1] + first + h));
             }
@@ -568,7 +574,8 @@ extern "C" const char *aidecamp_interleave() {
     static bool done = false;
     if (done) return nullptr;
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512vnni"))
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512vnni"))
         return "this CPU has no AVX-512 VNNI";
     // The layout that ggml_abi.h states, seen through what ggml does export.
     ggml_backend_buffer_type_t cpu = ggml_backend_cpu_buffer_type();
