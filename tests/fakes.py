@@ -197,6 +197,12 @@ class FakeTool:
         self.done.append("closed")
 
 
+class Asked(BaseHTTPRequestHandler):
+    """One request to ``FakeGeneral``."""
+
+    body = b""
+
+
 class FakeGeneral:
     """A real HTTP server on loopback that speaks OpenAI's chat completions.
 
@@ -207,16 +213,16 @@ class FakeGeneral:
 
     def __init__(
         self,
-        replies: Iterable[str | tuple[int, str] | Callable[[BaseHTTPRequestHandler], None]] = (),
+        replies: Iterable[str | tuple[int, str] | Callable[[Asked], None]] = (),
     ) -> None:
         self.replies = deque(replies)
         self.received: list[bytes] = []
         fake = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Asked):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                fake.received.append(body)
+                self.body = self.rfile.read(int(self.headers["Content-Length"]))
+                fake.received.append(self.body)
                 reply = fake.replies.popleft() if len(fake.replies) > 1 else fake.replies[0]
                 if callable(reply):
                     reply(self)

@@ -24,6 +24,14 @@ def hang(handler: BaseHTTPRequestHandler) -> None:
     handler.rfile.read()
 
 
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """An answer of which a byte comes every so often, and the end never."""
+    _head(handler, 200, {})
+    gone = threading.Event()
+    while _write(handler, b" "):
+        gone.wait(0.05)
+
+
 def hang_up(handler: BaseHTTPRequestHandler) -> None:
     """Resets the connection."""
     linger = struct.pack("ii", 1, 0)  # closing now discards what is on its way, with a RST
