@@ -16,7 +16,7 @@ from typing import Any
 from models.errors import UsageError
 from runtime.budgets import Amount, day_start, month_start
 from runtime.core import Call, Decision, Event, Task
-from runtime.decisions import Given, decide
+from runtime.decisions import Given, decide, is_unsure, verdict
 from runtime.explain import flip
 from runtime.policy import Policy
 
@@ -51,6 +51,8 @@ def again(event: Event, task: Task, policy: Policy, earlier: Iterable[Event] = (
 
 def _again(decision: Decision, task: Task, given: Given, policy: Policy) -> Decision:
     made = decide(decision, task, given, policy)
+    if made.would_send is None and verdict(decision, task, given, policy).wanted:
+        made = replace(made, would_send={})  # what would have been sent was never put together
     return replace(made, flip=flip(decision, task, given, policy), given=decision.given)
 
 
@@ -69,6 +71,8 @@ class Changed:
             "text": self.before.text,
             "from": self.before.chosen,
             "to": self.after.chosen,
+            "unsure_before": is_unsure(self.before),
+            "unsure": is_unsure(self.after),
             "rule_before": self.before.rule,
             "rule": self.after.rule,
             "reason": self.after.reason,
@@ -86,7 +90,7 @@ class Replay:
     """Decisions on a step, or in a task, that would not have come that far."""
     changed: list[Changed] = field(default_factory=list)
     before: Counter[str] = field(default_factory=Counter)
-    """Decisions by who was chosen: local, general, declined."""
+    """Decisions by how they came out: local, unsure, general, declined."""
     after: Counter[str] = field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
@@ -122,17 +126,22 @@ def over(events: Iterable[Event], policy: Policy) -> Replay:
             given = account.given(event.at, record)
             after = _again(record, task, given, policy)
             done.replayed += 1
-            done.before[_side(record)] += 1
-            done.after[_side(after)] += 1
-            if after.chosen != record.chosen:
+            done.before[_outcome(record)] += 1
+            done.after[_outcome(after)] += 1
+            if differs(record, after):
                 done.changed.append(Changed(record, after))
                 cut.add(record.task_id if after.chosen == "declined" else record.step_id)
                 account.differs(event.at, record, after, given)
     return done
 
 
-def _side(decision: Decision) -> str:
-    return decision.chosen.partition(":")[0]
+def differs(before: Decision, after: Decision) -> bool:
+    """Another worker serves, or the same one in the General's place."""
+    return (before.chosen, is_unsure(before)) != (after.chosen, is_unsure(after))
+
+
+def _outcome(decision: Decision) -> str:
+    return "unsure" if is_unsure(decision) else decision.chosen.partition(":")[0]
 
 
 class _Account:

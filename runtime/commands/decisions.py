@@ -100,7 +100,7 @@ def replay(
     """Make a past decision again, from what it was made from, under another policy."""
     from runtime.commands.policy import policy_from
     from runtime.config import load_config
-    from runtime.replay import again
+    from runtime.replay import again, differs
 
     other = policy_from(policy) if policy is not None else load_config().make_policy()
     ledger = Ledger(ledger_path())
@@ -116,7 +116,7 @@ def replay(
     after = again(event, task.record, other, calls)
     if as_json:
         body = {
-            "changed": after.chosen != before.chosen,
+            "changed": differs(before, after),
             "before": to_json(before),
             "after": to_json(after),
         }

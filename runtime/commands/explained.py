@@ -12,7 +12,8 @@ from rich.text import Text
 from runtime.budgets import UNITS, shown
 from runtime.commands.show import bar, candidates_table, served_by
 from runtime.core import Decision
-from runtime.replay import Replay
+from runtime.decisions import is_unsure
+from runtime.replay import Replay, differs
 
 HALF = 10
 """Cells of an effect's bar on each side of zero."""
@@ -45,11 +46,11 @@ def explained(decision: Decision) -> RenderableType:
 
 def compared(before: Decision, after: Decision) -> RenderableType:
     """A decision as it was, and as another policy would have made it."""
-    same = before.chosen == after.chosen
+    same = not differs(before, after)
     table = Table(show_edge=False, pad_edge=False)
     for name in ("", "as it was", "under the other policy"):
         table.add_column(name, overflow="fold")
-    table.add_row("served by", served_by(before.chosen), served_by(after.chosen))
+    table.add_row("served by", _served(before), _served(after))
     for name in ("rule", "threshold", "reason", "flip"):
         was, now = (getattr(d, name) for d in (before, after))
         was, now = (f"{v:.2f}" if isinstance(v, float) else v or "–" for v in (was, now))
@@ -83,14 +84,14 @@ def replayed(replay: Replay, name: str, *, stricter_accept: bool = False) -> Ren
                 "\n",
                 (change.before.id, "cyan"),
             )
-            was, now = served_by(change.before.chosen), served_by(change.after.chosen)
+            was, now = _served(change.before), _served(change.after)
             table.add_row(change.before.kind, was, now, step)
         if len(changes) > MAX_CHANGES:
             table.caption = f"… {len(changes) - MAX_CHANGES:,} more (--json shows all)"
         parts.append(table)
         sides = " · ".join(
             f"{side} {replay.before[side]:,} → {replay.after[side]:,}"
-            for side in ("local", "general", "declined")
+            for side in ("local", "unsure", "general", "declined")
         )
         parts.append(Text(sides))
     if replay.moot:
@@ -104,8 +105,13 @@ def replayed(replay: Replay, name: str, *, stricter_accept: bool = False) -> Ren
     return Group(*parts)
 
 
+def _served(decision: Decision) -> Text:
+    who = served_by(decision.chosen)
+    return who.append(", unsure", "yellow") if is_unsure(decision) else who
+
+
 def _headline(decision: Decision) -> Text:
-    line = served_by(decision.chosen)
+    line = _served(decision)
     if not decision.rule.startswith("role:"):
         line.append(f"   {bar(decision.probability, decision.threshold)} ")
         level = (

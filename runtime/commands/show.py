@@ -247,6 +247,7 @@ def live(console: Console) -> Callable[[Event], None]:
             console.print(line)
         record = event.record
         if isinstance(record, Decision) and record.chosen == "declined" and record.would_send:
-            console.print(would_send(record.would_send))
+            if record.rule != "general-failed":  # that was sent
+                console.print(would_send(record.would_send))
 
     return show

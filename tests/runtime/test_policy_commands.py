@@ -57,13 +57,13 @@ def test_check_tells_what_would_have_changed(
     assert invoke(policy.app, "check", str(other), "--json") == 0
     body = json.loads(capsys.readouterr().out)
     assert (body["problems"], body["replayed"], len(body["changed"])) == ([], 2, 2)
-    assert body["before"] == {"local": 2}
+    assert body["before"] == {"local": 1, "unsure": 1}
     assert body["after"] == {"declined": 2}
     assert {c["rule"] for c in body["changed"]} == {"rule:1"}
     assert invoke(policy.app, "check", str(other)) == 0
     out = capsys.readouterr().out
     assert "of 2 past decisions, 2 would have been made otherwise" in out
-    assert "local 2 → 0" in out
+    assert "local 1 → 0 · unsure 1 → 0" in out
     assert all(e.record.id in out for e in on_record(home) if isinstance(e.record, Decision))
 
 
@@ -123,6 +123,7 @@ def test_a_decision_is_made_again_under_another_policy(
     body = json.loads(capsys.readouterr().out)
     assert body["after"]["rule"] == "no-general"
     assert body["after"]["threshold"] == 0.95
+    assert body["changed"] is True  # the same worker, but in the General's place
     other.write_text('[[rule]]\nroute = "decline"\n')
     assert invoke(decisions.app, "replay", first.id, "--policy", str(other)) == 0
     out = capsys.readouterr().out
