@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,3 +165,12 @@ def test_a_damaged_file_is_refused(store: Store, tmp_path: Path) -> None:
     broken.write_text('{"version": "1.0", "model": 7}')
     with pytest.raises(ModelCorrupt, match=r"no tokenizer\.json"):
         OnnxEncoder(store.file("minilm-l6", "model"), broken)
+
+
+def test_onnx_runtime_is_told_to_report_nothing_before_it_is_loaded() -> None:
+    code = "import os, runtime.screen.perception; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    env = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"
