@@ -175,27 +175,29 @@ def plain_home() -> Iterator[Path]:
             yield home
 
 
-def run_task(session: Session, general: ScriptedGeneral, item: ShareTask) -> dict[str, Any]:
+def run_task(
+    session: Session, general: ScriptedGeneral, item: ShareTask, folder: Path
+) -> dict[str, Any]:
     """One task's row: what was served where, whether it is right, and how it ended."""
-    with work_folder() as folder:
-        item.prepare(folder)
-        general.serve(item, str(folder))
-        task = Task(
-            new_id("task"),
-            item.text.replace("{folder}", str(folder)),
-            folder=str(folder),
-            now=NOW.isoformat(),
-            template=item.template,
-            yes=True,
-            privacy="auto",
-        )
-        try:
-            body: Mapping[str, Any] = asyncio.run(session.run(task))
-            passed = bool(item.check(body, folder))
-        except AidecampError as error:
-            steps = recorded_steps(session, task.id)
-            body = {"status": "failed", "reason": error.message, "steps": steps}
-            passed = False
+    folder.mkdir()
+    item.prepare(folder)
+    general.serve(item, str(folder))
+    task = Task(
+        new_id("task"),
+        item.text.replace("{folder}", str(folder)),
+        folder=str(folder),
+        now=NOW.isoformat(),
+        template=item.template,
+        yes=True,
+        privacy="auto",
+    )
+    try:
+        body: Mapping[str, Any] = asyncio.run(session.run(task))
+        passed = bool(item.check(body, folder))
+    except AidecampError as error:
+        steps = recorded_steps(session, task.id)
+        body = {"status": "failed", "reason": error.message, "steps": steps}
+        passed = False
     return {
         "id": item.id,
         "workload": item.workload,
@@ -209,18 +211,19 @@ def run_task(session: Session, general: ScriptedGeneral, item: ShareTask) -> dic
 
 
 @contextlib.contextmanager
-def work_folder() -> Iterator[Path]:
-    """An empty folder of always the same name: its path is in the requests, and a name drawn
-    anew each time would route some of them otherwise each time."""
-    folder = Path(tempfile.gettempdir()) / "aidecamp-share"
+def work_folders() -> Iterator[Path]:
+    """Where each task gets an empty folder of always the same name: its path is in the request,
+    and a name drawn anew each time would route some of them otherwise each time. None is used
+    twice or removed before the end, since the editor watches the files that it has open."""
+    base = Path(tempfile.gettempdir()) / "aidecamp-share"
     try:
-        folder.mkdir(mode=0o700)
+        base.mkdir(mode=0o700)
     except FileExistsError:
-        sys.exit(f"{folder} is in the way: remove it, unless this benchmark runs already.")
+        sys.exit(f"{base} is in the way: remove it, unless this benchmark runs already.")
     try:
-        yield folder
+        yield base
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(base)
 
 
 def recorded_steps(session: Session, task_id: str) -> list[dict[str, Any]]:
@@ -284,22 +287,23 @@ def risk(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def measure(match: str = "", *, explain: bool = False) -> dict[str, Any]:
     """Run the workloads; ``match``: only tasks whose id holds it."""
-    tasks = [t for t in (*PARSE, *SHELL, *GUI) if match in t.id]
+    tasks = [(n, t) for n, t in enumerate((*PARSE, *SHELL, *GUI), 1) if match in t.id]
     rows: list[dict[str, Any]] = []
     person = Person()
     started, meter = time.perf_counter(), Meter.start()
     with (
         ScriptedGeneral() as general,
         plain_home(),
+        work_folders() as base,
         open_session(
             privacy="auto",
             general=general.base_url,
             approver=Approver(person.action, person.send),
         ) as session,
     ):
-        for item in tasks:
+        for number, item in tasks:
             person.task = item
-            row = run_task(session, general, item)
+            row = run_task(session, general, item, base / f"t{number:03}")
             rows.append(row)
             verdict = "right" if row["passed"] else "WRONG"
             note(
