@@ -110,6 +110,16 @@ class Config(BaseSettings):
     def make_policy(self) -> Policy:
         return Policy.from_table(self.policy)
 
+    def asking(self, url: str) -> Config:
+        """This configuration with the General at ``url`` and no other. A key that was set for a
+        General elsewhere is not shown to this one."""
+        elsewhere = self.general.base_url and (
+            urlsplit(self.general.base_url).netloc != urlsplit(url).netloc
+        )
+        changes = {"base_url": url, **({"api_key": ""} if elsewhere else {})}
+        general = self.general.model_copy(update=changes)
+        return self.model_copy(update={"general": general, "generals": []})
+
     def line_up(self) -> tuple[GeneralConfig, ...]:
         """The Generals that have a URL, in the order in which they are asked."""
         return tuple(g for g in (self.general, *self.generals) if g.base_url)

@@ -83,7 +83,7 @@ def open_session(
     """
     config = load_config(privacy=privacy)
     if general is not None:
-        config.general.base_url = general
+        config = config.asking(general)
     policy = config.make_policy()
     with contextlib.ExitStack() as stack:
         ledger = Ledger(ledger_file or ledger_path())

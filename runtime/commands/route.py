@@ -54,7 +54,7 @@ def route(
 
     console = show.console()
     console.print(explained.explained(decision) if explain else show.one_decision(decision))
-    if not config.general.base_url and decision.chosen == "general":
+    if not config.line_up() and decision.chosen == "general":
         console.print(_alone(decision, task, policy), style="yellow", markup=False)
 
 
@@ -83,7 +83,7 @@ def _decide(task: Task, config: Config, policy: Policy, pool: Pool) -> Decision:
 
     router = Router(pool.encoder())
     kind, _, _ = router.classify(task.text, task.surface)
-    general = config.general.model if config.general.base_url else None
+    general = next((g.model for g in config.line_up()), None)
     step = Step(new_id("step"), task.id, 1, kind, task.text)
     scored = router.route(task, step, policy, general=general)
     given = Given(
