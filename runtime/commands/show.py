@@ -246,8 +246,10 @@ def live(console: Console) -> Callable[[Event], None]:
         if line is not None:
             console.print(line)
         record = event.record
-        if isinstance(record, Decision) and record.chosen == "declined" and record.would_send:
-            if record.rule != "general-failed":  # that was sent
-                console.print(would_send(record.would_send))
+        if not isinstance(record, Decision) or record.chosen != "declined":
+            return
+        # After a General that failed, it is no "would": it was sent.
+        if record.would_send and record.rule != "general-failed":
+            console.print(would_send(record.would_send))
 
     return show
