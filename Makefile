@@ -24,5 +24,5 @@ llama:
 	@.ci/setup llama
 
 clean:
-	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-* models/native/build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find models quantize runtime tui tests -name __pycache__ -type d -prune -exec rm -rf {} +
