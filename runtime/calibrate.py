@@ -1,9 +1,9 @@
 """Scores to probabilities, and how good those probabilities are.
 
 Temperature scaling and expected calibration error after Guo et al. 2017 (arXiv 1706.04599),
-Platt scaling for one score, and the threshold that meets a recall. Plain numpy, so that what
-was fitted can be checked where scikit-learn is not loaded. Thresholds that bound a risk with a
-confidence are not covered.
+Platt scaling and isotonic regression for one score, and the threshold that meets a recall. Plain
+numpy, so that what was fitted can be checked where scikit-learn is not loaded. Thresholds that
+bound a risk with a confidence are in ``risk``.
 """
 
 from __future__ import annotations
@@ -88,6 +88,27 @@ def fit_platt(scores: Floats, positive: NDArray[np.bool_]) -> tuple[float, float
         if np.abs(scale * step).max() < 1e-9:
             break
     return float(theta[0]), float(theta[1])
+
+
+def fit_isotonic(scores: Floats, target: Floats) -> tuple[Floats, Floats]:
+    """The non-decreasing steps with the least squared error: knots and values, to interpolate.
+
+    Pool adjacent violators (Ayer et al. 1955). Each block gives one knot, at its mean score, so
+    that between two blocks the probability rises evenly; its value is smoothed by half a row of
+    either outcome, so that none is certain.
+    """
+    import numpy as np
+
+    blocks: list[tuple[float, float, float]] = []
+    for at in np.argsort(scores, kind="stable"):
+        total, hits, weight = float(scores[at]), float(target[at]), 1.0
+        while blocks and blocks[-1][1] / blocks[-1][2] >= hits / weight:
+            before = blocks.pop()
+            total, hits, weight = total + before[0], hits + before[1], weight + before[2]
+        blocks.append((total, hits, weight))
+    knots = np.array([total / weight for total, _, weight in blocks], dtype=np.float64)
+    values = np.array([(hits + 0.5) / (weight + 1.0) for _, hits, weight in blocks])
+    return knots, np.maximum.accumulate(values)
 
 
 def expected_calibration_error(

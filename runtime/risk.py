@@ -15,6 +15,7 @@ Plain numpy. Where thresholds are kept is ``risk_store``; whether they still hol
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ class Certified:
         )
 
 
+@functools.lru_cache(maxsize=4096)
 def rows_needed(alpha: float, delta: float, wrong: int = 0) -> int:
     """The least number of kept rows, ``wrong`` of them wrong, that reject "risk > alpha"."""
     low, high = wrong, wrong + 1

@@ -7,6 +7,7 @@ import pytest
 
 from runtime.calibrate import (
     expected_calibration_error,
+    fit_isotonic,
     fit_platt,
     fit_temperature,
     log_loss,
@@ -76,3 +77,19 @@ def test_threshold_rejects_just_the_share_asked_for(recall: float) -> None:
 def test_softmax_and_sigmoid_do_not_overflow() -> None:
     assert softmax(np.array([[1e4, 0.0]]))[0].tolist() == [1.0, 0.0]
     assert sigmoid(np.array([-1e4, 0.0, 1e4])).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_isotonic_recovers_rising_steps_and_pools_what_falls() -> None:
+    rng = np.random.default_rng(9)
+    scores = rng.uniform(0.0, 1.0, 20_000)
+    chance = np.clip(scores**2, 0.05, 0.9)
+    knots, values = fit_isotonic(scores, (rng.random(20_000) < chance).astype(float))
+    at = np.array([0.1, 0.5, 0.8])
+    assert np.interp(at, knots, values) == pytest.approx([0.05, 0.25, 0.64], abs=0.05)
+    assert (np.diff(values) >= 0).all() and (np.diff(knots) > 0).all()
+
+
+def test_isotonic_of_falling_outcomes_is_their_mean() -> None:
+    knots, values = fit_isotonic(np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, 1.0, 0.0, 0.0]))
+    assert values.tolist() == [0.5]
+    assert knots.tolist() == [1.5]
