@@ -92,7 +92,7 @@ def _areas(axes: Axes, rows: Sequence[ShareRow]) -> None:
         bars = (
             (row.share, HERE, "calls, measured"),
             (row.step_share, "#7cc4aa", "steps, measured"),
-            (row.estimate, PAPER_GREY, "estimate of arXiv 2506.02153"),
+            (row.estimate, PAPER_GREY, "estimate (arXiv 2506.02153, a digest of it)"),
         )
         for offset, (value, colour, label) in enumerate(bars):
             y = place + (offset - 1) * height

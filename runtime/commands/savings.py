@@ -132,7 +132,7 @@ def _print(
     console.print(_areas(report.areas))
     console.print(
         "[dim]Measured: calls and steps of this machine's ledger. The paper's are estimates, of "
-        "other tasks (arXiv 2506.02153)."
+        "other tasks (arXiv 2506.02153, and a digest of it)."
         + (
             f" Calls for planning alone, which are of no area: {report.unassigned_calls:,}."
             if report.unassigned_calls

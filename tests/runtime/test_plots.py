@@ -40,7 +40,7 @@ def test_svg_holds_the_numbers_as_text(tmp_path: Path) -> None:
     for part in (
         "73% of 11 model calls",
         "GUI agent",
-        "estimate of arXiv 2506.02153",
+        "estimate (arXiv 2506.02153, a digest of it)",
         "measured",
         "70%",
     ):
