@@ -1,118 +1,67 @@
-"""How well the Router routes: ``python -m tests.bench.router --suite own|clinc|overhead``.
+"""The Router's benchmarks: ``python -m tests.bench.router --suite NAME [--data FILE]``.
 
-own: the shipped head on the test part of the shipped examples. clinc: CLINC150 (CC-BY-3.0,
-github.com/clinc/oos-eval), the head fitted by the Router's own code on ``train`` and
-``oos_train``, threshold included, and scored on ``val`` and ``oos_val``. overhead: milliseconds
-of ``Router.route``, one step at a time, encoder included. Progress goes to stderr; the last line
-on stdout is one JSON object; shares are fractions.
+Each suite is a file of its own, ``router_NAME.py``, whose docstring says what is measured and how.
+``own``: the shipped head on the test part of the shipped examples. ``--data`` replaces the rows
+that are scored with another file of the same format, where a suite reads one. Progress goes to
+stderr; the last line on stdout is one JSON object. Shares are fractions, CPT is in percent.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
+import importlib
+import importlib.util
 import json
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from models.base import Encoder
-from models.pool import Pool
-from runtime.core import Step, Task, new_id
-from runtime.policy import Policy
-from runtime.router import HEAD, Router
-from runtime.router_data import load
-from runtime.router_head import Head
-from runtime.router_train import Part, evaluate, fit
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
-CLINC = "clinc150/train_val.json.gz"
-WARM_UP = 20
-ROUNDS = 2
+FILES = ("trust", "clinc", "routellm")
+"""Suites that score the rows of a file, and so take ``--data``."""
+OTHERS = ("overhead", "share", "faults", "privacy", "cascade")
 
 
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def own() -> dict[str, float]:
+    """The shipped head on the test part of the shipped examples."""
+    from models.pool import Pool
+    from runtime.router import HEAD
+    from runtime.router_data import load
+    from runtime.router_head import Head
+    from runtime.router_train import Part, evaluate
 
-
-def own(encoder: Encoder) -> dict[str, float]:
-    head = Head.load(HEAD, encoder=encoder.model)
-    return evaluate(head, Part.of(encoder, load("test")))
-
-
-def clinc(encoder: Encoder, data: Path) -> dict[str, float]:
-    """Fitted on the training parts alone; the threshold comes from their cross-validation."""
-    import numpy as np
-
-    path = data / CLINC
-    if not path.is_file():
-        sys.exit(
-            f"CLINC150 is not at {path}. It is published at https://github.com/clinc/oos-eval "
-            "(data_full.json); give the folder that holds it with --data."
-        )
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        parts: dict[str, list[tuple[str, str]]] = json.load(file)
-
-    def vectors(name: str) -> NDArray[np.float32]:
-        say(f"embedding {name}: {len(parts[name])} rows")
-        # One at a time, as the Router meets them (runtime.router_features says why).
-        return np.concatenate([encoder.embed([text]) for text, _ in parts[name]])
-
-    start = time.perf_counter()
-    train, outside = vectors("train"), vectors("oos_train")
-    say(f"embedded in {time.perf_counter() - start:.0f} s; fitting")
-    start = time.perf_counter()
-    head = fit(train, [label for _, label in parts["train"]], outside, encoder=encoder.model)
-    fit_s = time.perf_counter() - start
-    say(f"fitted in {fit_s:.0f} s")
-    held = vectors("val")
-    labels = [label for _, label in parts["val"]]
-    out = vectors("oos_val")
-    scores = evaluate(head, Part(held, labels, labels, out, ["oos"] * len(out)))
-    return {**scores, "threshold": head.threshold, "fit_s": round(fit_s, 1)}
-
-
-def overhead(router: Router) -> dict[str, float]:
-    import numpy as np
-
-    policy = Policy()
-    rows = load("test")
-    times: list[float] = []
-    for number, row in enumerate([*rows[:WARM_UP], *(rows * ROUNDS)]):
-        task = Task(new_id("task"), row.text)
-        kind, _, _ = router.classify(row.text)
-        step = Step(new_id("step"), task.id, 1, kind, row.text)
-        start = time.perf_counter()
-        router.route(task, step, policy, general=None)
-        if number >= WARM_UP:
-            times.append((time.perf_counter() - start) * 1000.0)
-    p50, p95 = np.percentile(times, (50, 95))
-    return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2), "routes": len(times)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--suite", choices=("own", "clinc", "overhead"), required=True)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder that holds clinc150/")
-    arguments = parser.parse_args()
     pool = Pool()
     try:
         encoder = pool.encoder()
-        line: dict[str, Any] = {"suite": arguments.suite}
-        if arguments.suite == "own":
-            line |= own(encoder)
-        elif arguments.suite == "clinc":
-            line |= clinc(encoder, arguments.data)
-        else:
-            line |= overhead(Router(encoder))
+        head = Head.load(HEAD, encoder=encoder.model)
+        return evaluate(head, Part.of(encoder, load("test")))
     finally:
         pool.close()
-    print(json.dumps(line))
+
+
+def present(suite: str) -> bool:
+    return importlib.util.find_spec(f"tests.bench.router_{suite}") is not None
+
+
+def measure(suite: str, data: Path | None) -> dict[str, Any]:
+    """The figures of one suite. Exits where it takes no file but one was given."""
+    if data is not None and suite not in FILES:
+        sys.exit(f"the suite {suite} reads no data file: leave --data out")
+    if data is not None and not data.is_file():
+        sys.exit(f"there is no file at {data}")
+    if suite == "own":
+        return own()
+    module = importlib.import_module(f"tests.bench.router_{suite}")
+    figures: dict[str, Any] = module.measure(data) if suite in FILES else module.measure()
+    return figures
+
+
+def main() -> None:
+    suites = [name for name in (*FILES, *OTHERS) if present(name)]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--suite", choices=("own", *suites), required=True)
+    parser.add_argument("--data", type=Path, help="rows to score instead of the default ones")
+    options = parser.parse_args()
+    print(json.dumps(measure(options.suite, options.data), ensure_ascii=False))
 
 
 if __name__ == "__main__":

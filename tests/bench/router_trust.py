@@ -1,0 +1,150 @@
+"""Does a certified threshold keep its promise, and at what price in coverage?
+
+    python -m tests.bench.router --suite trust [--data FILE]
+
+On two sets of rows that no head was fitted on: the shipped calibration and test steps, scored by
+a head fitted on the shipped training steps alone, and CLINC150's validation part (``--data``:
+another file in its place). 200 times, a set is cut in two by chance: on one part the score is
+calibrated and its threshold certified by Learn-then-Test, on the other the promise is looked at.
+
+``held``: share of the cuts in which at most alpha of the kept rows was wrong, within binomial
+error (two-sided 95 %: ``alpha + 1.96 sqrt(alpha (1 - alpha) / kept)``). ``coverage``: share of
+rows kept. ``coverage_gap``: how much more the oracle keeps, which knows the outcomes of the rows
+that are looked at. ``ece``: expected calibration error on those rows, in 15 bins. Of both sets,
+the worse; maps are by alpha.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.base import Encoder
+from models.pool import Pool
+from runtime.calibrate import expected_calibration_error, fit_platt, sigmoid
+from runtime.cascade import log_odds
+from runtime.risk import DELTA, certify
+from runtime.router_data import load
+from runtime.router_train import ROUTER, Part, fit
+from tests.bench.router_clinc import score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+ALPHAS = (0.01, 0.05, 0.10)
+CUTS = 200
+CALIBRATION = 0.5
+"""Share of a set that the threshold comes from."""
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def own(encoder: Encoder) -> tuple[Floats, Flags]:
+    """P(kind right and in scope) of our held-out steps, and whether it was."""
+    import numpy as np
+
+    train = Part.of(encoder, load("train"))
+    head = fit(
+        train.vectors,
+        train.labels,
+        train.outside,
+        encoder=encoder.model,
+        groups=train.groups,
+        outside_groups=train.outside_groups,
+        recipe=ROUTER,
+        dimension=encoder.dimension,
+    )
+    held = [Part.of(encoder, load(name)) for name in ("calibration", "test")]
+    labels = np.array(head.labels)
+    scores: list[Floats] = []
+    right: list[Flags] = []
+    for part in held:
+        inside, outside = head.score(part.vectors), head.score(part.outside)
+        scores += [s.classes.max(axis=1) * s.in_scope for s in (inside, outside)]
+        right.append(labels[inside.classes.argmax(axis=1)] == np.array(part.labels))
+        right.append(np.zeros(len(part.outside), dtype=bool))
+    return np.concatenate(scores), np.concatenate(right)
+
+
+def oracle(scores: Floats, right: Flags, alpha: float) -> float:
+    """The most that any threshold keeps with at most ``alpha`` wrong among the kept."""
+    import numpy as np
+
+    order = np.argsort(-scores, kind="stable")
+    wrong = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
+    # Rows of one score are kept together.
+    ends = np.append(np.diff(scores[order]) != 0, True)
+    fine = np.flatnonzero((wrong <= alpha) & ends)
+    return float(fine[-1] + 1) / len(order) if len(fine) else 0.0
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    held: int = 0
+    kept: float = 0.0
+    best: float = 0.0
+    certified: int = 0
+
+
+def judge(scores: Floats, right: Flags, seed: int = 0) -> dict[str, Any]:
+    """The figures of one set of rows over :data:`CUTS` random cuts."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    tallies = {alpha: Tally() for alpha in ALPHAS}
+    errors = []
+    for _ in range(CUTS):
+        order = rng.permutation(len(scores))
+        size = round(CALIBRATION * len(scores))
+        fitted, seen = order[:size], order[size:]
+        slope, offset = fit_platt(log_odds(scores[fitted]), right[fitted])
+        calibrated = sigmoid(slope * log_odds(scores[seen]) + offset)
+        errors.append(expected_calibration_error(calibrated, right[seen]))
+        for alpha, tally in tallies.items():
+            certified = certify(scores[fitted], right[fitted], alpha, DELTA)
+            at = np.inf if certified.threshold is None else certified.threshold
+            kept = scores[seen] >= at
+            count, wrong = int(kept.sum()), int((~right[seen] & kept).sum())
+            slack = 1.96 * (alpha * (1 - alpha) / count) ** 0.5 if count else 0.0
+            tally.held += count == 0 or wrong / count <= alpha + slack
+            tally.kept += count / len(seen)
+            tally.best += oracle(scores[seen], right[seen], alpha)
+            tally.certified += certified.holds
+    return {
+        "held": {a: t.held / CUTS for a, t in tallies.items()},
+        "coverage": {a: t.kept / CUTS for a, t in tallies.items()},
+        "coverage_gap": {a: (t.best - t.kept) / CUTS for a, t in tallies.items()},
+        "certified": {a: t.certified / CUTS for a, t in tallies.items()},
+        "ece": float(np.mean(errors)),
+    }
+
+
+def measure(data: Path | None = None) -> dict[str, Any]:
+    pool = Pool()
+    try:
+        encoder = pool.encoder()
+        say("our own steps")
+        sets = {"own": own(encoder)}
+        say("CLINC150")
+        clinc = score(encoder, data)
+        sets["clinc"] = clinc.probability, clinc.right
+    finally:
+        pool.close()
+    found = {}
+    for name, (scores, right) in sets.items():
+        found[name] = judge(scores, right)
+        say(f"{name}: {len(scores)} rows, {right.mean():.3f} right; {found[name]}")
+    worse: dict[str, Any] = {}
+    for key, pick in (("held", min), ("coverage", min), ("coverage_gap", max)):
+        worse[key] = {
+            f"{alpha:g}": round(pick(f[key][alpha] for f in found.values()), 4) for alpha in ALPHAS
+        }
+    return {**worse, "ece": round(max(f["ece"] for f in found.values()), 4)}
