@@ -99,6 +99,18 @@ class Drift:
         )
 
 
+def watch_each(
+    outcomes: Iterable[tuple[str, str, bool]], alpha: float, run_length: float = RUN_LENGTH
+) -> dict[tuple[str, str], Drift]:
+    """A watch for each (step kind, model digest) among ``outcomes``: rows of kind, digest and
+    whether the kept answer was wrong, oldest first. Raises UsageError as :meth:`Drift.watch`."""
+    found: dict[tuple[str, str], Drift] = {}
+    fresh = Drift.watch(alpha, run_length)
+    for kind, model, wrong in outcomes:
+        found[kind, model] = found.get((kind, model), fresh).after(wrong)
+    return found
+
+
 def _log_mean_exp(values: tuple[float, ...]) -> float:
     top = max(values)
     return top + math.log(sum(math.exp(v - top) for v in values) / len(values))

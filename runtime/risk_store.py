@@ -10,17 +10,19 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.errors import StorageFailed
-from runtime.risk import Certified
+from runtime.risk import DELTA, Certified, certify
 
 FORMAT = 1
 Key = tuple[str, str, float]
 """Step kind, model digest, alpha."""
+Row = tuple[str, str, float, bool]
+"""Step kind, model digest, score, and whether the local answer was right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,27 @@ class RiskStore:
             if digest == model and held <= alpha and entry.threshold is not None:
                 found[kind] = min(entry.threshold, found.get(kind, entry.threshold))
         return found
+
+    @staticmethod
+    def calibrated(rows: Iterable[Row], alphas: Sequence[float], delta: float = DELTA) -> RiskStore:
+        """What ``rows`` certify, each kind and model digest on its own, for each of ``alphas``.
+
+        Each certificate is wrong with a probability of at most ``delta``; all of them together
+        with one of at most the sum. Raises UsageError as :func:`runtime.risk.certify`.
+        """
+        import numpy as np
+
+        parts: dict[tuple[str, str], tuple[list[float], list[bool]]] = {}
+        for kind, model, score, right in rows:
+            scores, outcomes = parts.setdefault((kind, model), ([], []))
+            scores.append(score)
+            outcomes.append(right)
+        store = RiskStore()
+        for (kind, model), (scores, outcomes) in parts.items():
+            for alpha in alphas:
+                found = certify(np.array(scores, np.float64), np.array(outcomes), alpha, delta)
+                store = store.put(kind, model, found)
+        return store
 
     def save(self, path: Path) -> None:
         """Write to ``path``, whole or not at all. Raises StorageFailed."""

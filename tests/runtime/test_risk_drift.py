@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.errors import UsageError
-from runtime.risk_drift import Drift
+from runtime.risk_drift import Drift, watch_each
 
 
 def test_answers_within_alpha_raise_no_alarm() -> None:
@@ -53,3 +53,13 @@ def test_no_outcomes_are_no_evidence() -> None:
 def test_numbers_out_of_range_are_refused(alpha: float, run_length: float) -> None:
     with pytest.raises(UsageError):
         Drift.watch(alpha, run_length)
+
+
+def test_each_kind_and_model_is_watched_on_its_own() -> None:
+    outcomes = [("shell", "a", False), ("gui", "a", True), ("shell", "b", True)] * 40
+    found = watch_each(outcomes, 0.05)
+    assert {key for key, drift in found.items() if drift.recalibrate} == {
+        ("gui", "a"),
+        ("shell", "b"),
+    }
+    assert found["shell", "a"].outcomes == 40

@@ -63,3 +63,14 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(StorageFailed):
         certified(0.05).save(tmp_path / "file" / "thresholds.json")
+
+
+def test_each_kind_and_digest_is_certified_on_its_own_rows() -> None:
+    rows = [("shell", Q8, i / 1000, i > 200) for i in range(1000)]
+    rows += [("shell", Q4, i / 1000, i > 700) for i in range(1000)]
+    rows += [("gui", Q8, 0.9, True)] * 20
+    store = RiskStore.calibrated(rows, [0.05, 0.01])
+    assert 0.15 < store.thresholds(Q8, 0.05)["shell"] < 0.25
+    assert 0.65 < store.thresholds(Q4, 0.05)["shell"] < 0.75
+    few = store.get("gui", Q8, 0.01)
+    assert few is not None and not few.holds and few.n == 20
