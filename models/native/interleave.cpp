@@ -98,24 +98,6 @@ void interleave(const typename Q::Stored *in, typename Q::Interleaved *out, int6
     }
 }
 
-template <typename Q>
-void restore(const typename Q::Interleaved *in, typename Q::Stored *out, int64_t rows,
-             int64_t blocks) {
-    for (int64_t group = 0; group < rows / kRows; group++) {
-        for (int64_t block = 0; block < blocks; block++, in++) {
-            for (int64_t row = 0; row < kRows; row++) {
-                auto &to = out[(group * kRows + row) * blocks + block];
-                to.d = in->d[row];
-                if constexpr (Q::kMinimum) to.m = in->m[row];
-                for (size_t i = 0; i < sizeof to.q; i++) {
-                    const uint8_t byte = in->q[i / 4][row * 4 + i % 4];
-                    to.q[i] = Q::kNibbles ? byte : byte ^ 0x80;
-                }
-            }
-        }
-    }
-}
-
 // ---- the product
 
 // Round to the nearest of 255 steps, as ggml does for its Q8 types.
@@ -259,8 +241,10 @@ __m512 sums_of(const __m512 (&v)[16]) {
     __m512 four[4];
     for (int i = 0; i < 4; i++) {
         const __m512 *a = v + 4 * i;
-        const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a[0], a[1]), _mm512_unpackhi_ps(a[0], a[1]));
-        const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(a[2], a[3]), _mm512_unpackhi_ps(a[2], a[3]));
+        const __m512 ab =
+            _mm512_add_ps(_mm512_unpacklo_ps(a[0], a[1]), _mm512_unpackhi_ps(a[0], a[1]));
+        const __m512 cd =
+            _mm512_add_ps(_mm512_unpacklo_ps(a[2], a[3]), _mm512_unpackhi_ps(a[2], a[3]));
         const __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
         four[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
                                 _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
@@ -471,7 +455,6 @@ struct Kind {
     ggml_type type;
     ggml::cpu::tensor_traits *product;
     void (*interleave)(const void *, void *, int64_t, int64_t);
-    void (*restore)(const void *, void *, int64_t, int64_t);
 };
 
 template <typename Q>
@@ -482,10 +465,6 @@ Kind kind() {
             [](const void *in, void *out, int64_t rows, int64_t blocks) {
                 interleave<Q>(static_cast<const typename Q::Stored *>(in),
                               static_cast<typename Q::Interleaved *>(out), rows, blocks);
-            },
-            [](const void *in, void *out, int64_t rows, int64_t blocks) {
-                restore<Q>(static_cast<const typename Q::Interleaved *>(in),
-                           static_cast<typename Q::Stored *>(out), rows, blocks);
             }};
 }
 
@@ -519,19 +498,15 @@ void set_tensor(ggml_backend_buffer_t, ggml_tensor *tensor, const void *data, si
     kind_of(tensor)->interleave(data, tensor->data, tensor->ne[1], tensor->ne[0] / kBlock);
 }
 
-void get_tensor(ggml_backend_buffer_t, const ggml_tensor *tensor, void *data, size_t offset,
-                size_t size) {
-    GGML_ASSERT(takes(tensor) && offset == 0 && size == ggml_nbytes(tensor));
-    kind_of(tensor)->restore(tensor->data, data, tensor->ne[1], tensor->ne[0] / kBlock);
-}
-
 ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, size_t size) {
-    ggml_backend_buffer_t buffer = ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), size);
+    ggml_backend_buffer_t buffer =
+        ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), size);
     if (!buffer) return nullptr;
     buffer->buft = type;
     buffer->iface.init_tensor = init_tensor;
     buffer->iface.set_tensor = set_tensor;
-    buffer->iface.get_tensor = get_tensor;
+    // As with ggml's own repacked weights: what was interleaved is not read back.
+    buffer->iface.get_tensor = nullptr;
     buffer->iface.memset_tensor = nullptr;
     buffer->iface.cpy_tensor = nullptr;
     return buffer;
