@@ -541,6 +541,19 @@ ggml_backend_buffer_type_t buffer_type() {
     return &type;
 }
 
+// Whether ggml offers the buffer type to models. It reads its list when it is first asked for it.
+bool offered() {
+    const auto list = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
+        ggml_backend_reg_get_proc_address(ggml_backend_cpu_reg(),
+                                          "ggml_backend_dev_get_extra_bufts"));
+    if (!list) return false;
+    const ggml_backend_buffer_type_t *type =
+        list(ggml_backend_reg_dev_get(ggml_backend_cpu_reg(), 0));
+    for (; type && *type; type++)
+        if (*type == buffer_type()) return true;
+    return false;
+}
+
 }  // namespace
 
 // Makes ggml's CPU back end use it, for every model loaded from now on. To be called before the
@@ -560,6 +573,10 @@ extern "C" const char *aidecamp_interleave() {
         return "this build of llama.cpp lays out its buffer types in another way";
     auto &types = ggml_backend_cpu_get_extra_buffer_types();
     types.insert(types.begin(), buffer_type());
+    if (!offered()) {
+        types.erase(types.begin());
+        return "a model was loaded before they could be plugged in";
+    }
     done = true;
     return nullptr;
 }

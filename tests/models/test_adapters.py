@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models import native
 from models.adapters import Adapter, read_adapter
 from models.digest import file_digest
 from models.errors import ModelCorrupt, ModelMissing, UsageError
@@ -35,6 +36,7 @@ class Llama:
     def __init__(self, path: Path) -> None:
         import llama_cpp
 
+        native.use()  # or no other test of this process could: ggml is asked for kernels once
         self.lib: Any = llama_cpp
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()

@@ -115,6 +115,24 @@ def test_the_model_is_the_one_that_ggml_runs(
     assert np.array_equal(ours.argmax(axis=1)[clear], theirs.argmax(axis=1)[clear])
 
 
+def test_a_process_that_loaded_a_model_without_them_is_told_so(gguf: Path) -> None:
+    code = (
+        "import os, sys, llama_cpp\n"
+        "params = llama_cpp.llama_model_default_params()\n"
+        "assert llama_cpp.llama_model_load_from_file(os.fsencode(sys.argv[1]), params)\n"
+        "from models import native\n"
+        "print(native.use())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(gguf)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "a model was loaded before they could be plugged in\n"
+
+
 def test_another_release_of_llama_cpp_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "LLAMA_VERSION", "0.0.1")
     assert "they fit llama-cpp-python 0.0.1" in native._use()
