@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 from models.base import Choice, Generation, Message, Token, Usage
 from runtime.core import (
@@ -202,6 +202,15 @@ class Asked(BaseHTTPRequestHandler):
 
     body = b""
 
+    def answer(self, text: str, status: int = 200) -> None:
+        """Send ``text``, which is JSON, as the whole answer."""
+        data = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
 
 class FakeGeneral:
     """A real HTTP server on loopback that speaks OpenAI's chat completions.
@@ -228,12 +237,7 @@ class FakeGeneral:
                     reply(self)
                     return
                 status, text = reply if isinstance(reply, tuple) else (200, completion(reply))
-                data = text.encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                self.answer(text, status)
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Tests read ``received`` instead."""
@@ -248,7 +252,7 @@ class FakeGeneral:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def __enter__(self) -> FakeGeneral:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

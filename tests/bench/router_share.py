@@ -22,10 +22,8 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -42,11 +40,12 @@ from tests.bench.share_gui import GUI
 from tests.bench.share_parse import PARSE
 from tests.bench.share_shell import SHELL
 from tests.bench.share_tasks import NOW, Act, ShareTask
+from tests.fakes import FakeGeneral
 
 CHARACTERS_PER_TOKEN = 4
 
 
-class ScriptedGeneral:
+class ScriptedGeneral(FakeGeneral):
     """An OpenAI-compatible server on loopback that answers as the task in hand says.
 
     Where recipes are on offer it makes the call that the step is about, in the order of the
@@ -58,36 +57,7 @@ class ScriptedGeneral:
         self.task: ShareTask | None = None
         self.folder = ""
         self._used: set[int] = set()
-        scripted = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                data = scripted.completion(asked).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """The ledger keeps what was asked."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def __enter__(self) -> ScriptedGeneral:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__([lambda asked: asked.answer(self.completion(json.loads(asked.body)))])
 
     def serve(self, task: ShareTask, folder: str) -> None:
         """From now on, questions are about this task."""
