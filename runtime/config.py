@@ -20,7 +20,7 @@ from pydantic_settings import (
 from models.errors import UsageError
 from models.retry import Patience
 from runtime.core import Privacy
-from runtime.policy import Policy
+from runtime.policy import Policy, with_settings
 
 KEYRING_SERVICE = "aidecamp"
 PATIENCE = Patience()
@@ -37,6 +37,11 @@ def config_file() -> Path:
     home = os.environ.get("AIDECAMP_HOME")
     folder = Path(home) if home else Path(platformdirs.user_config_dir("aidecamp"))
     return folder / "config.toml"
+
+
+def policy_file() -> Path:
+    """``policy.toml``, beside ``config.toml``."""
+    return config_file().with_name("policy.toml")
 
 
 class Price(BaseModel):
@@ -108,7 +113,13 @@ class Config(BaseSettings):
         )
 
     def make_policy(self) -> Policy:
-        return Policy.from_table(self.policy)
+        """The policy in force: the defaults, ``[policy]`` of ``config.toml``, and ``policy.toml``
+        on top. Raises UsageError on what cannot be read."""
+        from runtime.policy_file import read
+
+        policy = with_settings(Policy(), self.policy, where="config.toml: [policy]")
+        file = policy_file()
+        return read(file, policy) if file.is_file() else policy
 
     def asking(self, url: str) -> Config:
         """This configuration with the General at ``url`` and no other. A key that was set for a

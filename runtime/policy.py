@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from models.errors import UsageError
@@ -73,28 +72,11 @@ class Policy:
         """Least confidence at which a local answer of this kind is given as sure."""
         return self.accept_threshold.get(kind, 0.5)
 
-    @staticmethod
-    def from_table(table: Mapping[str, Any]) -> Policy:
-        """The policy in force: the defaults, ``config.toml``'s ``[policy]`` (``table``), and
-        ``policy.toml`` on top. Raises UsageError on what cannot be read."""
-        from runtime.policy_file import read
-
-        policy = with_settings(Policy(), table, where="config.toml: [policy]")
-        file = policy_file()
-        return read(file, policy) if file.is_file() else policy
-
 
 SETTINGS = tuple(
     f.name for f in dataclasses.fields(Policy) if f.name not in ("rules", "budgets", "origin")
 )
 """What ``config.toml``'s ``[policy]`` may set, too."""
-
-
-def policy_file() -> Path:
-    """``policy.toml``, beside ``config.toml``."""
-    from runtime.config import config_file
-
-    return config_file().with_name("policy.toml")
 
 
 def with_settings(base: Policy, table: Mapping[str, Any], *, where: str) -> Policy:

@@ -13,7 +13,7 @@ import typer
 
 from models.errors import UsageError
 from runtime.budgets import UNITS, LedgerSpending, shown
-from runtime.policy import DEFAULT, SETTINGS, Policy, policy_file, with_settings
+from runtime.policy import DEFAULT, SETTINGS, Policy, with_settings
 from runtime.rules import Rule
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ def _base() -> Policy:
 @app.command("show", epilog="Example: aidecamp policy show --json")
 def show_(as_json: Json = False) -> None:
     """Show every value in force and where it comes from, the rules, and what budgets have left."""
-    from runtime.config import load_config
+    from runtime.config import load_config, policy_file
     from runtime.team import ledger_path
 
     policy = load_config().make_policy()
@@ -124,6 +124,7 @@ def check_(
     as_json: Json = False,
 ) -> None:
     """Check a policy file line by line, and replay it on the record: what would have changed."""
+    from runtime.config import policy_file
     from runtime.ledger import Ledger
     from runtime.policy_file import check
     from runtime.replay import over

@@ -8,6 +8,7 @@ import pytest
 
 from models.errors import UsageError
 from runtime.budgets import Budget
+from runtime.config import Config
 from runtime.policy import Policy
 from runtime.policy_file import Problem, parse, read
 from runtime.rules import Rule
@@ -146,9 +147,9 @@ def test_the_file_stands_above_the_configuration(
     monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path))
     table = {"max_steps": 3, "route_threshold": {"shell": 0.7, "gui": 0.7}}
     (tmp_path / "policy.toml").write_text("[route_threshold]\nshell = 0.8\n")
-    policy = Policy.from_table(table)
+    policy = Config(policy=table).make_policy()
     assert policy.max_steps == 3
     assert (policy.route_threshold["shell"], policy.route_threshold["gui"]) == (0.8, 0.7)
     assert policy.origin["route_threshold.gui"] == "config.toml"
     (tmp_path / "policy.toml").unlink()
-    assert Policy.from_table(table).route_threshold["shell"] == 0.7
+    assert Config(policy=table).make_policy().route_threshold["shell"] == 0.7
