@@ -32,13 +32,14 @@ from runtime.core import (
     new_id,
 )
 from runtime.deciding import Deciding
-from runtime.decisions import escalation_of, is_unsure, repair_of, role_decision
+from runtime.decisions import is_unsure, role_decision
 from runtime.gate import judge
 from runtime.ledger import open_actions, records
+from runtime.outcomes import NO_HISTORY, History
 from runtime.policy import Policy
 from runtime.progress import Progress, Stop
 from runtime.resume import outcome_of, recorded_steps
-from runtime.roles.general import proposal_from
+from runtime.roles.general import proposal_from, words_from
 from runtime.roster import Approver, Team
 from runtime.tools.recipe import Proposal, Recipe
 
@@ -57,14 +58,20 @@ class Agent:
         policy: Policy,
         approver: Approver | None = None,
         spending: Spending | None = None,
+        history: History = NO_HISTORY,
     ) -> None:
         """``approver`` None: nobody can be asked, so what needs a person is denied.
-        ``spending``: what budgets of days and months are checked against; the user's ledger."""
+        ``spending``: what budgets of days and months are checked against; the user's ledger.
+        ``history``: what became of past answers."""
         self.team = team
         self.policy = policy
         self.approver = approver
         self.deciding = Deciding(
-            team, policy, approver, spending or LedgerSpending(data_dir() / "ledger.db")
+            team,
+            policy,
+            approver,
+            spending or LedgerSpending(data_dir() / "ledger.db"),
+            history,
         )
 
     async def run(self, task: Task, history: Sequence[Event] = ()) -> AsyncIterator[Event]:
@@ -181,18 +188,15 @@ class Agent:
             proposal, calls = await self.team.tool_user.propose(task, step, decision, recipes)
             for call in calls:
                 yield replace(call, step_id=step.id, decision_id=decision.id)
-        threshold = self.policy.accepts(step.kind)
         sure = not is_unsure(decision)
-        weak = bool(proposal.problems) or proposal.confidence < threshold
-        if weak and not judged and step.id not in progress.failed:
-            scored = escalation_of(decision, proposal, threshold)
-            decision = await self.deciding.of(scored, task, step, progress)
+        if sure and not judged and step.id not in progress.failed:
+            decision = await self.deciding.judged(decision, task, step, proposal, progress)
             yield decision
             if not decision.chosen.startswith("local:"):
                 async for record in self._serve(task, step, decision, progress, proposal=proposal):
                     yield record
                 return
-            sure = False
+            sure = not is_unsure(decision)
         if not sure:
             progress.unsure.append(decision.reason)
         async for record in self._perform(task, step, decision, proposal, progress, sure=sure):
@@ -258,11 +262,10 @@ class Agent:
         """A failed action: another recipe once, if one fits; then the General; then give up."""
         others = [r for r in self.team.offer(task, step) if r.id != proposal.recipe.id]
         second, calls = await self.team.tool_user.propose(task, step, decision, others)
-        threshold = self.policy.accepts(step.kind)
-        local = not second.problems and second.confidence >= threshold
         failure = f"{proposal.recipe.id} failed: {outcome.error[:200]}"
-        scored = repair_of(decision, second, threshold, failure, local=local)
-        repair = await self.deciding.of(scored, task, step, progress, problem=outcome.error)
+        repair = await self.deciding.repair(
+            decision, task, step, second, progress, failure=failure, problem=outcome.error
+        )
         yield repair
         for call in calls:
             yield replace(call, step_id=step.id, decision_id=repair.id, kind="repair")
@@ -344,7 +347,14 @@ class Agent:
             ):
                 yield record
         elif recipes:
-            raise Stop("failed", "the General found no tool here that fits this step")
+            said = words_from(call.answer)
+            if not said:
+                raise Stop("failed", "the General found no tool here that fits this step")
+            if problem:  # words mend no failed action
+                raise Stop("failed", f"{problem}; the General says: {said}")
+            if step.kind in ("gui", "shell"):
+                progress.unsure.append("the General answered in words, and nothing was done here")
+            progress.add(step, said)
         elif task.schema is not None:
             async for record in self._format(task, step, progress, call.answer, decision):
                 yield record

@@ -1,15 +1,14 @@
 """One calibrated score for a step, from what is known before its local answer and after it.
 
 Before: what the Router read, how long the step is, what is on offer, and how steps of its kind
-went so far. After: how sure the answer's own tokens are, and what the verifier found. A ridge
-logistic layer joins them (Platt scaling of a score that has several parts). Where rows held out
-say that it helps, isotonic regression (Zadrozny and Elkan 2002) straightens what the layer bends,
-on cross-fitted rows, so that no row calibrates the score that it taught. :class:`Benefit` predicts
-what escalating would gain: P(General right) - P(local right), which is not the doubt, since some
-steps nobody gets right.
+went so far. After: how sure the pick and the answer's own tokens are, what of the request nothing
+accounts for, and what the verifier found. A ridge logistic layer joins them (Platt scaling of a
+score that has several parts), one for each side, since what is not known yet is no average answer.
+Where rows held out say that it helps, isotonic regression (Zadrozny and Elkan 2002) straightens
+what a layer bends, on cross-fitted rows, so that no row calibrates the score that it taught.
 
 Plain numpy, small enough to be fitted on the user's own ledger. Which threshold the score must
-pass is certified in ``risk``.
+pass is certified in ``risk``; what escalating would gain is in ``benefit``.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.errors import UsageError
 from runtime.calibrate import fit_isotonic, sigmoid
+from runtime.logistic import Layer, fit_layer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FOLDS = 5
-L2 = 1.0
-"""Ridge penalty on standardized signals, in rows."""
 PRIOR = 4.0
 """Rows at the overall rate that a kind's own history is weighed against."""
 ISOTONIC_ROWS = 500
@@ -56,12 +54,39 @@ class Signals:
     history_right: int = 0
     """Kept answers to steps of this kind, by this model file, that turned out right."""
     history_wrong: int = 0
+    pick: float | None = None
+    """After: P(this tool is meant), from the encoder and the words."""
+    second: float | None = None
+    """After: the same of the runner-up, 0 where there is none."""
     confidence: float | None = None
-    """After: geometric mean of the probabilities of the answer's free tokens."""
+    """After: of the arguments, given the tool: how sure their words and free tokens are."""
     least_margin: float | None = None
-    """After: the smallest margin at a free token."""
+    """After: the smallest margin at a choice that the SLM made; None where it was not asked."""
     agreement: float | None = None
-    """After: share of further samples that gave the same answer."""
+    """After: how much of the SLM's own free answer is the same, in [0, 1]; None where it was not
+    asked."""
+    likeness: float | None = None
+    """After: of the request to the tool's description and examples, about a cosine."""
+    score: float | None = None
+    """After: how well the words explain the arguments, in nats."""
+    gap: float | None = None
+    """After: by how much the next best arguments are behind, in nats."""
+    verb_known: float | None = None
+    """After: 1 where the request's verb stands in the tool's examples, else 0."""
+    taken: float | None = None
+    """After: share of the request's words that free texts took."""
+    swallowed: float | None = None
+    """After: words of the tool's own in free texts."""
+    edges: float | None = None
+    """After: free texts' first and last words that only join, or are the tool's own."""
+    marks: float | None = None
+    """After: punctuation within free texts."""
+    question: float | None = None
+    """After: 1 where the request ends in a question mark."""
+    reach: float | None = None
+    """After: log odds that any tool here does what is asked."""
+    leftover: int | None = None
+    """After: words and values of the request that no argument took."""
     problems: int | None = None
     """After: what the verifier found."""
 
@@ -70,20 +95,14 @@ class Signals:
         return self.confidence is not None or self.problems is not None
 
 
-COLUMNS = (
-    "probability",
-    "margin",
-    "nearest",
-    "chars",
-    "tools",
-    "schema_chars",
-    "history",
-    "confidence",
-    "least_margin",
-    "agreement",
-    "problems",
+BEFORE = ("probability", "margin", "nearest", "chars", "tools", "schema_chars", "history")
+AFTER = (
+    *("pick", "second", "confidence", "least_margin", "agreement", "likeness", "score", "gap"),
+    *("verb_known", "taken", "swallowed", "edges", "marks", "question", "reach"),
+    *("leftover", "problems"),
 )
-"""What the layer sees, one number each; probabilities as log odds, counts as logarithms."""
+COLUMNS = (*BEFORE, *AFTER)
+"""What a layer sees, one number each; probabilities as log odds, counts as logarithms."""
 
 
 def log_odds(probability: Floats) -> Floats:
@@ -107,6 +126,10 @@ def columns(rows: Sequence[Signals], base_rate: float = 0.5) -> Floats:
 
     table = []
     for row in rows:
+        plain = (
+            *(row.agreement, row.likeness, row.score, row.gap, row.verb_known, row.taken),
+            *(row.swallowed, row.edges, row.marks, row.question, row.reach),
+        )
         seen = row.history_right + row.history_wrong
         rate = (row.history_right + PRIOR * base_rate) / (seen + PRIOR)
         table.append(
@@ -117,10 +140,13 @@ def columns(rows: Sequence[Signals], base_rate: float = 0.5) -> Floats:
                 math.log1p(row.chars),
                 math.log1p(row.tools),
                 math.log1p(row.schema_chars),
-                odds(rate),
+                odds(rate) if seen else math.nan,
+                odds(row.pick),
+                math.nan if row.second is None else row.second,
                 odds(row.confidence),
                 math.nan if row.least_margin is None else row.least_margin,
-                math.nan if row.agreement is None else row.agreement,
+                *(math.nan if v is None else v for v in plain),
+                math.nan if row.leftover is None else math.log1p(row.leftover),
                 math.nan if row.problems is None else math.log1p(row.problems),
             )
         )
@@ -128,124 +154,113 @@ def columns(rows: Sequence[Signals], base_rate: float = 0.5) -> Floats:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layer:
-    """A ridge logistic layer on standardized columns; a missing one counts as its mean."""
+class Side:
+    """A calibrated probability from the columns that one side of the answer knows."""
 
-    mean: Floats
-    spread: Floats
-    weights: Floats
-    offset: float
-
-    def parts(self, table: Floats) -> Floats:
-        """What each column adds to the log odds, against a typical row. Shape as ``table``."""
-        import numpy as np
-
-        moved: Floats = np.nan_to_num((table - self.mean) / self.spread) * self.weights
-        return moved
-
-    def log_odds(self, table: Floats) -> Floats:
-        total: Floats = self.parts(table).sum(axis=1) + self.offset
-        return total
-
-
-def fit_layer(table: Floats, target: Floats, l2: float = L2) -> Layer:
-    """The layer with the least log loss of ``target`` (0 to 1), penalized. Newton's method."""
-    import numpy as np
-
-    known = np.isfinite(table)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, table, 0.0).sum(axis=0) / count
-    around = np.where(known, table - mean, 0.0)
-    spread = np.sqrt((around**2).sum(axis=0) / count)
-    spread = np.where(spread > 1e-9, spread, 1.0)
-    design = np.hstack([around / spread, np.ones((len(table), 1))])
-    penalty = np.full(design.shape[1], l2)
-    penalty[-1] = 1e-6
-    theta = np.zeros(design.shape[1])
-
-    def loss(at: Floats) -> float:
-        z = design @ at
-        return float((np.logaddexp(0.0, z) - target * z).sum() + 0.5 * (penalty * at**2).sum())
-
-    for _ in range(100):
-        p = sigmoid(design @ theta)
-        gradient = design.T @ (p - target) + penalty * theta
-        curvature = (design * (p * (1.0 - p))[:, None]).T @ design + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        scale = 1.0
-        while scale > 1e-6 and loss(theta - scale * step) > loss(theta):
-            scale /= 2.0
-        theta = theta - scale * step
-        if np.abs(scale * step).max() < 1e-9:
-            break
-    return Layer(mean, spread, theta[:-1], float(theta[-1]))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cascade:
-    """P(the local answer is right), for one model file (``model``, a digest)."""
-
-    model: str
+    names: tuple[str, ...]
     layer: Layer
-    base_rate: float
     knots: Floats
     """Log odds of the layer at which the isotonic steps lie; empty: the layer stands alone."""
     values: Floats
     """Calibrated probabilities at ``knots``, non-decreasing."""
 
-    def probability(self, rows: Sequence[Signals]) -> Floats:
-        """Shape ``[len(rows)]``."""
-        return self._calibrated(self.layer.log_odds(columns(rows, self.base_rate)))
+    def table(self, rows: Sequence[Signals], base_rate: float) -> Floats:
+        """Shape ``[len(rows), len(names)]``."""
+        picked: Floats = columns(rows, base_rate)[:, [COLUMNS.index(n) for n in self.names]]
+        return picked
 
-    def effects(self, row: Signals) -> dict[str, float]:
-        """How much each known signal moved the score, in log odds, against a typical step."""
-        parts = self.layer.parts(columns([row], self.base_rate))[0]
-        return {n: float(p) for n, p in zip(COLUMNS, parts, strict=True) if abs(p) > 1e-12}
-
-    def _calibrated(self, odds: Floats) -> Floats:
+    def probability(self, table: Floats) -> Floats:
+        """Shape ``[len(table)]``."""
         import numpy as np
 
+        odds = self.layer.log_odds(table)
         if not len(self.knots):
             return sigmoid(odds)
         found: Floats = np.interp(odds, self.knots, self.values)
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values that :meth:`from_dict` reads back."""
+        layer = {f.name: _plain(getattr(self.layer, f.name)) for f in dataclasses.fields(Layer)}
         return {
-            "columns": list(COLUMNS),
-            "model": self.model,
-            "base_rate": self.base_rate,
-            "layer": {
-                f.name: _plain(getattr(self.layer, f.name)) for f in dataclasses.fields(Layer)
-            },
+            "columns": list(self.names),
+            "layer": layer,
             "knots": self.knots.tolist(),
             "values": self.values.tolist(),
         }
 
     @staticmethod
-    def from_dict(content: Mapping[str, Any]) -> Cascade:
-        """Raises UsageError where it was fitted on other signals, or is none."""
+    def from_dict(content: Mapping[str, Any], names: tuple[str, ...]) -> Side:
+        """Raises KeyError, TypeError, ValueError; UsageError where it reads other columns."""
         import numpy as np
 
+        if tuple(content["columns"]) != names:
+            raise UsageError(
+                "The score was fitted on other signals than this version reads.",
+                hint="Calibrate again: aidecamp calibrate.",
+            )
+        layer = content["layer"]
+        return Side(
+            names,
+            Layer(
+                np.array(layer["mean"], np.float64),
+                np.array(layer["spread"], np.float64),
+                np.array(layer["weights"], np.float64),
+                float(layer["offset"]),
+            ),
+            np.array(content["knots"], np.float64),
+            np.array(content["values"], np.float64),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cascade:
+    """P(the local answer is right) for steps of one kind by one set of model files."""
+
+    model: str
+    """Their digests."""
+    base_rate: float
+    before: Side
+    after: Side
+
+    def probability(self, rows: Sequence[Signals]) -> Floats:
+        """Shape ``[len(rows)]``; of rows without an answer yet, what is expected of one."""
+        import numpy as np
+
+        answered = np.array([row.answered for row in rows], dtype=bool)
+        parts = {
+            side: self._side(side).probability(self._side(side).table(rows, self.base_rate))
+            for side in (False, True)
+        }
+        found: Floats = np.where(answered, parts[True], parts[False])
+        return found
+
+    def effects(self, row: Signals) -> dict[str, float]:
+        """How much each known signal moved the score, in log odds, against a typical step."""
+        side = self._side(row.answered)
+        parts = side.layer.parts(side.table([row], self.base_rate))[0]
+        return {n: float(p) for n, p in zip(side.names, parts, strict=True) if abs(p) > 1e-12}
+
+    def _side(self, answered: bool) -> Side:
+        return self.after if answered else self.before
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values that :meth:`from_dict` reads back."""
+        return {
+            "model": self.model,
+            "base_rate": self.base_rate,
+            "before": self.before.as_dict(),
+            "after": self.after.as_dict(),
+        }
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> Cascade:
+        """Raises UsageError where it was fitted on other signals, or is none."""
         try:
-            if tuple(content["columns"]) != COLUMNS:
-                raise UsageError(
-                    "The score was fitted on other signals than this version reads.",
-                    hint="Calibrate again.",
-                )
-            layer = content["layer"]
             return Cascade(
                 model=str(content["model"]),
-                layer=Layer(
-                    np.array(layer["mean"], np.float64),
-                    np.array(layer["spread"], np.float64),
-                    np.array(layer["weights"], np.float64),
-                    float(layer["offset"]),
-                ),
                 base_rate=float(content["base_rate"]),
-                knots=np.array(content["knots"], np.float64),
-                values=np.array(content["values"], np.float64),
+                before=Side.from_dict(content["before"], BEFORE),
+                after=Side.from_dict(content["after"], COLUMNS),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"This is no calibrated score: {error}.") from error
@@ -274,16 +289,27 @@ def fit_cascade(
         )
     rate = float(target.mean())
     table = columns(rows, rate)
+    before, after = (
+        _fit_side(table[:, [COLUMNS.index(n) for n in names]], names, target, seed)
+        for names in (BEFORE, COLUMNS)
+    )
+    return Cascade(model, rate, before, after)
+
+
+def _fit_side(table: Floats, names: tuple[str, ...], target: NDArray[np.bool_], seed: int) -> Side:
+    import numpy as np
+
+    outcome = target.astype(np.float64)
     knots, values = np.zeros(0), np.zeros(0)
-    if len(rows) >= ISOTONIC_ROWS:
-        held = np.zeros(len(rows))
+    if len(table) >= ISOTONIC_ROWS:
+        held = np.zeros(len(table))
         fold = _folds(target, seed)
         for k in range(FOLDS):
             out = fold == k
-            held[out] = fit_layer(table[~out], target[~out].astype(np.float64)).log_odds(table[out])
+            held[out] = fit_layer(table[~out], outcome[~out]).log_odds(table[out])
         if _isotonic_helps(held, target, fold):
-            knots, values = fit_isotonic(held, target.astype(np.float64))
-    return Cascade(model, fit_layer(table, target.astype(np.float64)), rate, knots, values)
+            knots, values = fit_isotonic(held, outcome)
+    return Side(names, fit_layer(table, outcome), knots, values)
 
 
 def _isotonic_helps(odds: Floats, right: NDArray[np.bool_], fold: NDArray[np.int64]) -> bool:
@@ -309,35 +335,3 @@ def _folds(target: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
         at = rng.permutation(np.flatnonzero(target == outcome))
         fold[at] = np.arange(len(at)) % FOLDS
     return fold
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Benefit:
-    """What escalating gains: P(General right) - P(local right), in [-1, 1].
-
-    Kernel ridge regression on the difference itself, which is what the choice turns on: learning
-    either side alone spends the rows on steps that both get right, or neither.
-    """
-
-    dual: Floats
-    mean: float
-
-    def gain(self, kernel: Floats) -> Floats:
-        """For steps whose kernel with the fitted rows is ``kernel``, shape ``[n, fitted]``."""
-        import numpy as np
-
-        found: Floats = np.clip(kernel @ self.dual + self.mean, -1.0, 1.0)
-        return found
-
-
-def fit_benefit(
-    kernel: Floats, local_right: NDArray[Any], general_right: NDArray[Any], ridge: float
-) -> Benefit:
-    """``kernel``: similarity of the rows to one another, ``[n, n]``, positive semi-definite."""
-    import numpy as np
-
-    difference = general_right.astype(np.float64) - local_right.astype(np.float64)
-    mean = float(difference.mean())
-    solved = np.linalg.solve(kernel + ridge * np.eye(len(kernel)), difference - mean)
-    dual = np.asarray(solved, dtype=np.float64)
-    return Benefit(dual, mean)

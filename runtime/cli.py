@@ -15,8 +15,15 @@ from runtime.plain import plain
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("runtime.commands.run", "do a task: refine, route, act, and show who served each step"),
     "route": ("runtime.commands.route", "show who would serve a step, and why; run nothing"),
-    "decisions": ("runtime.commands.decisions", "list, show and export past decisions"),
+    "decisions": (
+        "runtime.commands.decisions",
+        "list, show, replay, mark and export past decisions",
+    ),
     "policy": ("runtime.commands.policy", "rules, budgets, thresholds: show, check, replay"),
+    "calibrate": (
+        "runtime.commands.calibrate",
+        "how often local answers are right, and what that holds",
+    ),
     "savings": ("runtime.commands.savings", "what was served locally, and what it saved"),
     "models": ("models.cli", "list, pull, remove and show models"),
     "doctor": ("models.doctor", "what this machine can run, on what device, and what is broken"),

@@ -115,14 +115,20 @@ class Decision:
     cut: bool = False
     """True where the Router read only the first 128 tokens of the text."""
     previous: str | None = None
-    """The decision that this one overrules, when an answer was escalated."""
+    """The decision before this one on the same step: whose answer is kept here, or overruled."""
     would_send: Mapping[str, Any] | None = None
     """For an escalation that did not happen: messages, tokens (estimated) and price."""
+
+    @property
+    def keeps(self) -> bool:
+        """It kept, as sure, the local answer that the decision before it had asked for."""
+        by_score = self.rule.startswith("accept:") and self.would_send is None
+        return by_score and self.previous is not None and self.chosen.startswith("local:")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One model call, whoever served it. Local share = local calls / all calls."""
+    """One model call, whoever served it. Local share = local calls / all calls that ``serve``."""
 
     id: str
     task_id: str
@@ -154,6 +160,12 @@ class Call:
     def local(self) -> bool:
         """Served here: no byte was sent, and not because the General could not be reached."""
         return self.bytes_sent == 0 and self.role != "general"
+
+    @property
+    def serves(self) -> bool:
+        """It is part of an answer. A second opinion on one is no service: counting it would raise
+        the local share by asking more often."""
+        return self.role != "verifier"
 
     @property
     def ms(self) -> float:
@@ -205,6 +217,18 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """Somebody's word on whether the answer given under a decision was right."""
+
+    id: str
+    task_id: str
+    decision_id: str
+    right: bool
+    by: Literal["user"] = "user"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """How a task ended. ``answer`` is JSON: whatever the schema or template asked for."""
 
@@ -214,7 +238,7 @@ class Result:
     reason: str = ""
 
 
-Record = Task | Step | Decision | Call | Action | Outcome | Gate | Result
+Record = Task | Step | Decision | Call | Action | Outcome | Gate | Judgement | Result
 
 RECORDS: dict[str, type[Any]] = {
     "task": Task,
@@ -224,6 +248,7 @@ RECORDS: dict[str, type[Any]] = {
     "action": Action,
     "outcome": Outcome,
     "gate": Gate,
+    "judgement": Judgement,
     "result": Result,
 }
 _TYPE_OF = {cls: name for name, cls in RECORDS.items()}

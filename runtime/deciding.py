@@ -13,40 +13,94 @@ from dataclasses import replace
 from typing import Any
 
 from models.base import Message
+from runtime.benefit import general_rate
 from runtime.budgets import Amount, Spending, excess
+from runtime.calibration import family
 from runtime.core import Action, Decision, Kind, Privacy, Step, Task, new_id
 from runtime.decisions import (
     Given,
     Side,
+    acceptance,
     budgets_of,
     decide,
+    judged_of,
     mode,
+    repair_of,
     verdict,
+    with_chance,
+    with_general,
     without_general,
 )
 from runtime.explain import flip
+from runtime.outcomes import NO_HISTORY, History
 from runtime.policy import Policy
 from runtime.progress import Progress
 from runtime.roster import Approver, Team
+from runtime.tools.recipe import Proposal
+from runtime.trust import Judged, digests, signals_of
 
 
 class Deciding:
     """Decisions for one team under one policy."""
 
     def __init__(
-        self, team: Team, policy: Policy, approver: Approver | None, spending: Spending
+        self,
+        team: Team,
+        policy: Policy,
+        approver: Approver | None,
+        spending: Spending,
+        history: History = NO_HISTORY,
     ) -> None:
         self.team = team
         self.policy = policy
         self.approver = approver
         self.spending = spending
+        self.history = history
 
     async def first(self, task: Task, step: Step, progress: Progress) -> Decision:
         """Who serves the step, before anybody has tried."""
         general = self.team.general
         name = general.model if general.remote is not None and task.privacy != "local" else None
         scored = self.team.router.route(task, step, self.policy, general=name)
-        return await self.of(scored, task, step, progress)
+        kind, model = family(task, step), digests(self.team)
+        signals = signals_of(task, step, scored, None, self.history)
+        judged = self.team.trust.before(kind, model, signals)
+        if judged is not None:
+            scored = with_chance(scored, judged.probability)
+        return await self.of(scored, task, step, progress, judged=judged)
+
+    async def judged(
+        self, first: Decision, task: Task, step: Step, proposal: Proposal, progress: Progress
+    ) -> Decision:
+        """Whether the local answer under ``first`` is kept: its calibrated score against what is
+        certified, or the verifier's word."""
+        judged = self._weighed(first, task, step, proposal)
+        scored = judged_of(first, proposal, judged)
+        return await self.of(scored, task, step, progress, judged=judged)
+
+    async def repair(
+        self,
+        first: Decision,
+        task: Task,
+        step: Step,
+        second: Proposal,
+        progress: Progress,
+        *,
+        failure: str,
+        problem: str,
+    ) -> Decision:
+        """Whether ``second`` is tried here after the action under ``first`` failed."""
+        judged = self._weighed(first, task, step, second)
+        given = Given.from_json(first.given)
+        threshold, _ = acceptance(replace(given, certified=judged.thresholds), self.policy)
+        local = not second.problems and judged.probability >= threshold
+        scored = repair_of(first, judged.probability, threshold, failure, local=local)
+        return await self.of(scored, task, step, progress, problem=problem, judged=judged)
+
+    def _weighed(self, first: Decision, task: Task, step: Step, proposal: Proposal) -> Judged:
+        signals = signals_of(task, step, first, proposal, self.history)
+        kind = family(task, step)
+        return self.team.trust.after(kind, digests(self.team), signals, proposal.confidence)
 
     async def of(
         self,
@@ -56,8 +110,10 @@ class Deciding:
         progress: Progress,
         *,
         problem: str = "",
+        judged: Judged | None = None,
     ) -> Decision:
-        """A score as the policy has it. ``problem``: what the General would be told went wrong."""
+        """A score as the policy has it. ``problem``: what the General would be told went wrong;
+        ``judged``: what the score rests on, where it is that of a local answer."""
         kinds: tuple[Kind, ...] = (step.kind,)
         if scored.kind == "repair":
             kinds = (step.kind, "repair")
@@ -74,6 +130,17 @@ class Deciding:
             budget_usd=task.budget_usd,
             failed=progress.failed.get(step.id, ""),
         )
+        if judged is not None and judged.calibrated:
+            told = self.history.general(family(task, step))
+            chance = general_rate(told.right, told.wrong)
+            scored = with_general(scored, chance)
+            given = replace(
+                given,
+                models=digests(self.team),
+                certified=judged.thresholds,
+                smallest_alpha=judged.smallest_alpha,
+                benefit=round(chance - judged.probability, 4),
+            )
         return await self._made(scored, task, step, given, progress, problem=problem)
 
     async def failing(

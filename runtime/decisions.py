@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from runtime.budgets import Amount, Budget, Excess, excess
 from runtime.core import Candidate, Decision, Kind, Privacy, Step, Task, new_id
-from runtime.policy import Policy
+from runtime.policy import EVEN, NEVER, Policy
 from runtime.rules import Rule, Situation, pinned_privacy, pinned_route, privacy_under
 from runtime.tools.recipe import Proposal
+from runtime.trust import Judged, evidence_of
 
 Side = Literal["local", "general", ""]
 GENERAL, DECLINED = "general", "declined"
@@ -52,6 +53,15 @@ class Given:
     """Why the General has failed at this step."""
     answer: Side = ""
     """What a person answered when asked what to do without the General: local, or nothing."""
+    models: str = ""
+    """Digests of the files that gave the local answer; empty before there is one."""
+    certified: Mapping[str, float | None] = field(default_factory=dict)
+    """By alpha: the score that an answer must reach, None where that cannot be certified. Empty
+    where nothing is calibrated for these files."""
+    smallest_alpha: float | None = None
+    """The least alpha that can be certified."""
+    benefit: float | None = None
+    """P(General right) - P(local right); None where the latter is not calibrated."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -148,17 +158,48 @@ def budgets_of(given: Given, policy: Policy) -> tuple[Budget, ...]:
 def _score(scored: Decision, given: Given, policy: Policy) -> tuple[bool, float, str]:
     """The score's own choice under this policy's thresholds: local, threshold, reason."""
     by, p = given.score_rule, scored.probability
-    if by.startswith(("threshold:", "surface:")):
-        threshold = policy.route_threshold.get(scored.kind, 1.01)
-    elif by.startswith("accept:"):
-        threshold = policy.accepts(given.kinds[0])
-    else:
+    if by.startswith("accept:"):
+        threshold, promise = acceptance(given, policy)
+        return p >= threshold, threshold, _accepted_words(p, threshold, promise, given)
+    if not by.startswith(("threshold:", "surface:")):
         return given.score_local, scored.threshold, given.score_reason
+    threshold = policy.route_threshold.get(scored.kind, NEVER)
     local = p >= threshold
     if threshold == scored.threshold:
         return local, threshold, given.score_reason
-    relation = "at least" if local else "below"
-    return local, threshold, f"{p:.2f}, {relation} {threshold:.2f}"
+    return local, threshold, f"{p:.2f}, {_relation(local)} {threshold:.2f}"
+
+
+def acceptance(given: Given, policy: Policy) -> tuple[float, str]:
+    """The least score at which a local answer is given as sure, and what that rests on, in words.
+
+    A threshold that the user set stands first; then what is certified for the policy's alpha, or
+    for a smaller one; then nothing is.
+    """
+    kind = given.kinds[0]
+    if not given.certified or policy.fixes_acceptance(kind):
+        own = "your accept_threshold" if policy.fixes_acceptance(kind) else "not calibrated"
+        return policy.accepts(kind), own
+    alpha = policy.risk_alpha
+    if alpha <= 0:
+        return EVEN, "more likely right than wrong"
+    held = [t for a, t in given.certified.items() if float(a) <= alpha + 1e-9 and t is not None]
+    if held:
+        return min(held), f"at most {alpha:.3g} of such answers wrong, certified"
+    least = given.smallest_alpha
+    can = f"the smallest that can be is {least:.2g}" if least is not None else "nor any other"
+    return NEVER, f"alpha {alpha:.3g} cannot be certified for {kind}; {can}"
+
+
+def _accepted_words(p: float, threshold: float, promise: str, given: Given) -> str:
+    if threshold > 1.0:
+        return f"P(answer right) = {p:.2f}, but {promise}"
+    name = "P(answer right)" if given.certified else "confidence"
+    return f"{name} = {p:.2f}, {_relation(p >= threshold)} {threshold:.2f} ({promise})"
+
+
+def _relation(local: bool) -> str:
+    return "at least" if local else "below"
 
 
 def _hysteresis(scored: Decision, threshold: float, given: Given, policy: Policy) -> Side:
@@ -185,6 +226,9 @@ def _barred(
     if pin is not None and pin.route != "general":
         return pin.id, f"{pin.words} keeps it here", pin.route == "decline"
     by_rule = pinned_privacy(policy.rules, at) if given.privacy != "local" else None
+    if fallback and gains_too_little(given, policy):
+        gain = f"{given.benefit:+.2f}, below {policy.least_benefit:.2f}"
+        return "benefit", f"asking the General is expected to gain {gain}", False
     privacy = privacy_under(policy.rules, at, given.privacy)
     by = by_rule.id if by_rule else "no-general"
     whose = f"{by_rule.words}: " if by_rule else ""
@@ -198,6 +242,13 @@ def _barred(
     if over:
         return over[0].rule, over[0].words, over[0].action == "block"
     return None
+
+
+def gains_too_little(given: Given, policy: Policy) -> bool:
+    """Whether asking the General is expected to gain less than the policy asks for. What the
+    verifier found is no matter of chance."""
+    known = given.benefit is not None and given.score_rule != "verifier"
+    return known and (given.benefit or 0.0) < policy.least_benefit
 
 
 def _excess(given: Given, policy: Policy) -> list[Excess]:
@@ -236,21 +287,44 @@ def role_decision(task: Task, step: Step, role: str, reason: str) -> Decision:
     )
 
 
-def escalation_of(first: Decision, proposal: Proposal, threshold: float) -> Decision:
-    """The second score on a step: the local answer did not pass."""
+def judged_of(first: Decision, proposal: Proposal, judged: Judged) -> Decision:
+    """The second score on a step: that of its local answer. Whether it is kept is the policy's to
+    say, unless the verifier found a problem."""
     if proposal.problems:
-        rule, reason = "verifier", "; ".join(proposal.problems)
+        made = _again(
+            first, "verifier", "; ".join(proposal.problems), judged.probability, NEVER, local=False
+        )
     else:
-        rule = f"accept:{first.kind}"
-        reason = f"confidence {proposal.confidence:.2f} < {threshold:.2f}"
-    return _again(first, rule, reason, proposal.confidence, threshold, local=False)
+        made = _again(first, f"accept:{first.kind}", "", judged.probability, NEVER, local=True)
+    return replace(
+        with_chance(made, judged.probability),
+        effects=judged.effects,
+        signals={**first.signals, **evidence_of(proposal)},
+    )
+
+
+def with_chance(scored: Decision, probability: float) -> Decision:
+    """With P(the local answer is right) at the local candidate."""
+    candidates = tuple(
+        replace(c, probability=probability) if c.worker.startswith("local:") else c
+        for c in scored.candidates
+    )
+    return replace(scored, candidates=candidates)
+
+
+def with_general(scored: Decision, probability: float) -> Decision:
+    """With P(the General is right) at the General."""
+    candidates = tuple(
+        replace(c, probability=probability) if c.worker == GENERAL else c for c in scored.candidates
+    )
+    return replace(scored, candidates=candidates)
 
 
 def repair_of(
-    first: Decision, proposal: Proposal, threshold: float, failure: str, *, local: bool
+    first: Decision, probability: float, threshold: float, failure: str, *, local: bool
 ) -> Decision:
     """The score on a failed action: another recipe may mend it."""
-    made = _again(first, "repair", failure, proposal.confidence, threshold, local=local)
+    made = _again(first, "repair", failure, probability, threshold, local=local)
     return replace(made, kind="repair")
 
 

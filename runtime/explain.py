@@ -13,8 +13,16 @@ from itertools import combinations
 
 from runtime.budgets import Excess, excess, shown
 from runtime.core import Decision, Task
-from runtime.decisions import Given, budgets_of, mode, verdict
-from runtime.policy import Policy
+from runtime.decisions import (
+    Given,
+    Verdict,
+    acceptance,
+    budgets_of,
+    gains_too_little,
+    mode,
+    verdict,
+)
+from runtime.policy import NEVER, Policy
 from runtime.rules import Rule, Situation, pinned_privacy, pinned_route
 
 
@@ -26,22 +34,39 @@ class _Change:
 
 def flip(scored: Decision, task: Task, given: Given, policy: Policy) -> str:
     """The nearest change that would have led to another choice, in words; empty where no change
-    of one thing or two does. "threshold 0.42 or below: local"."""
-    now = _side(verdict(scored, task, given, policy).chosen)
+    of one thing or two does. "threshold 0.42 or below: local". Where nobody else would have
+    served, the nearest that would have made a local answer sure, or unsure."""
+    return _nearest(scored, task, given, policy, _side) or _nearest(
+        scored, task, given, policy, _sureness
+    )
+
+
+def _nearest(
+    scored: Decision,
+    task: Task,
+    given: Given,
+    policy: Policy,
+    side_of: Callable[[Verdict], str],
+) -> str:
+    now = side_of(verdict(scored, task, given, policy))
     changes = list(_changes(scored, task, given, policy))
     for several in (1, 2):
         for chosen in combinations(changes, several):
             other_given, other_policy = given, policy
             for change in chosen:
                 other_given, other_policy = change.apply(other_given, other_policy)
-            side = _side(verdict(scored, task, other_given, other_policy).chosen)
+            side = side_of(verdict(scored, task, other_given, other_policy))
             if side != now:
                 return f"{' and '.join(change.words for change in chosen)}: {side}"
     return ""
 
 
-def _side(chosen: str) -> str:
-    return chosen.partition(":")[0]
+def _side(made: Verdict) -> str:
+    return made.chosen.partition(":")[0]
+
+
+def _sureness(made: Verdict) -> str:
+    return f"{_side(made)}, {'unsure' if made.wanted else 'sure'}"
 
 
 def _changes(scored: Decision, task: Task, given: Given, policy: Policy) -> Iterator[_Change]:
@@ -55,6 +80,11 @@ def _changes(scored: Decision, task: Task, given: Given, policy: Policy) -> Iter
         for one in over:
             yield _more_budget(one)
     yield from _thresholds(scored, given, policy)
+    if gains_too_little(given, policy):
+        yield _Change(
+            f"least_benefit {given.benefit:.2f} or below",
+            lambda g, p: (g, replace(p, least_benefit=given.benefit or 0.0)),
+        )
     if given.failed:
         yield _Change("had the General answered", lambda g, p: (replace(g, failed=""), p))
         yield _Change(
@@ -105,6 +135,20 @@ def _more_budget(over: Excess) -> _Change:
     return _Change(f"{shown(over.unit, more)} more budget for the {over.scope}", raise_it)
 
 
+def _alphas(p: float, given: Given, policy: Policy) -> Iterator[_Change]:
+    """The nearest alpha under which the score would have fallen on the other side."""
+    kept = p >= acceptance(given, policy)[0]
+    for alpha in sorted((float(a) for a in given.certified), reverse=kept):
+        if (p >= acceptance(given, replace(policy, risk_alpha=alpha))[0]) != kept:
+            wording = f"risk_alpha {alpha:g} or {'below' if kept else 'above'}"
+            yield _Change(wording, _alpha(alpha))
+            return
+
+
+def _alpha(alpha: float) -> Callable[[Given, Policy], tuple[Given, Policy]]:
+    return lambda given, policy: (given, replace(policy, risk_alpha=alpha))
+
+
 def _thresholds(scored: Decision, given: Given, policy: Policy) -> Iterator[_Change]:
     """A threshold on the other side of the probability, and the margin around it."""
     p = scored.probability
@@ -112,10 +156,14 @@ def _thresholds(scored: Decision, given: Given, policy: Policy) -> Iterator[_Cha
         name, kind, now = (
             "route_threshold",
             scored.kind,
-            policy.route_threshold.get(scored.kind, 1.01),
+            policy.route_threshold.get(scored.kind, NEVER),
         )
     elif given.score_rule.startswith("accept:"):
-        name, kind, now = "accept_threshold", given.kinds[0], policy.accepts(given.kinds[0])
+        kind = given.kinds[0]
+        if given.certified and not policy.fixes_acceptance(kind):
+            yield from _alphas(p, given, policy)
+            return
+        name, now = "accept_threshold", policy.accepts(kind)
     else:
         return
     cents = math.floor(round(p * 100.0, 6))

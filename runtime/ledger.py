@@ -18,6 +18,7 @@ from models.errors import StorageFailed
 from runtime.core import Action, Event, Gate, Outcome, Result, Task, from_json, to_json
 
 BUSY_TIMEOUT_S = 5.0
+TOLD = 10_000
 T = TypeVar("T")
 
 MIGRATIONS: tuple[str, ...] = (
@@ -167,6 +168,18 @@ class Ledger:
             [],
         )
         return [e.record for e in rows if isinstance(e.record, Task)]
+
+    def told(self, limit: int = TOLD) -> list[Event]:
+        """Everything of the tasks in which an answer turned out right or wrong (a judgement, or a
+        failed action), oldest first: of the newest ``limit`` judgements and outcomes."""
+        rows = self._select(
+            "WHERE task_id IN (SELECT task_id FROM (SELECT task_id, type, record FROM events"
+            " WHERE type IN ('judgement', 'outcome') ORDER BY id DESC LIMIT ?) WHERE"
+            " type = 'judgement' OR json_extract(record, '$.status') = 'failed')"
+            " AND type IN ('task', 'step', 'decision', 'outcome', 'judgement') ORDER BY id",
+            [limit],
+        )
+        return list(rows)
 
     def last_id(self) -> int:
         """Row id of the newest event of any process; 0 in an empty ledger."""

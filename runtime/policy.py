@@ -17,6 +17,10 @@ from runtime.rules import Rule
 
 GeneralFailedPolicy = Literal["local", "ask"]
 DEFAULT = "default"
+EVEN = 0.5
+"""More likely right than wrong."""
+NEVER = 1.01
+"""A threshold that no probability reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,16 @@ class Policy:
             "format": 0.5,
         }
     )
-    """Least confidence of a local answer at which it is given as sure. Confidences are products
-    of a pick's and its slots' probabilities and come out low: on the development tasks, answers
-    from 0.35 to 0.5 were right."""
+    """Least confidence of a local answer at which it is given as sure, where no calibration says
+    how often such answers are right; set in a file, it stands before ``risk_alpha``. Confidences
+    are products of a pick's and its slots' probabilities and come out low."""
+    risk_alpha: float = 0.1
+    """At most this share of the answers that are kept local and given as sure may be wrong. The
+    score that an answer must reach is what the calibration certifies for it. 0: no promise; an
+    answer is sure where it is more likely right than wrong."""
+    least_benefit: float = 0.0
+    """A doubtful step goes to the General where P(General right) - P(local right) is at least
+    this; below it, the local answer stands, marked unsure."""
     hysteresis_margin: float = 0.05
     """A step whose probability is this close to its threshold stays with whoever served the
     task's step before it. 0: none."""
@@ -69,10 +80,16 @@ class Policy:
     """Where a value that is no default comes from: ``policy.toml, line 3``, by dotted name."""
 
     def accepts(self, kind: str) -> float:
-        """Least confidence at which a local answer of this kind is given as sure."""
-        return self.accept_threshold.get(kind, 0.5)
+        """Least confidence at which a local answer of this kind is given as sure, where nothing is
+        calibrated."""
+        return self.accept_threshold.get(kind, EVEN)
+
+    def fixes_acceptance(self, kind: str) -> bool:
+        """The user set this kind's accept threshold, so that no alpha decides it."""
+        return f"accept_threshold.{kind}" in self.origin
 
 
+SHARES = ("risk_alpha", "least_benefit", "hysteresis_margin")
 SETTINGS = tuple(
     f.name for f in dataclasses.fields(Policy) if f.name not in ("rules", "budgets", "origin")
 )
@@ -119,6 +136,10 @@ def _checked(base: Policy, name: str, value: Any, where: str) -> Any:
         return value
     if not _is_number(value) or value < 0:
         raise UsageError(f"{where} {name} must be a number, and not negative.")
+    if name in SHARES and value >= 1:
+        raise UsageError(
+            f"{where} {name} is a share below 1, not {value:g}.", hint="5 % is written 0.05."
+        )
     return type(current)(value)
 
 

@@ -2,8 +2,7 @@
 
 A Decision holds what it was made from, so it is made again exactly: under its own policy it comes
 out as it was. Over the whole ledger, what the other policy would have spent is kept account of.
-Not covered: local answers that were accepted are not judged again, since only those that were
-not leave a decision; and what would have followed on a changed decision never happened.
+Not covered: what would have followed on a changed decision never happened.
 """
 
 from __future__ import annotations

@@ -34,14 +34,15 @@ def summary(events: Sequence[Event]) -> dict[str, Any]:
     results = records(events, Result)
     result = results[-1] if results else None
     calls = records(events, Call)
-    local = sum(call.local for call in calls)
+    serving = [call for call in calls if call.serves]
+    local = sum(call.local for call in serving)
     return {
         "task_id": task.id,
         "status": result.status if result else "running",
         "answer": result.answer if result else None,
         "reason": result.reason if result else "",
         "steps": [_step(step, events) for step in records(events, Step)],
-        "local_share": round(local / len(calls), 4) if calls else None,
+        "local_share": round(local / len(serving), 4) if serving else None,
         "tokens": sum(c.tokens_in + c.tokens_out for c in calls),
         "ms": round((events[-1].at - events[0].at) * 1000, 1),
         "cost_usd": sum(c.cost_usd for c in calls),
@@ -103,7 +104,7 @@ def general_tokens(calls: Sequence[Call]) -> tuple[float, float]:
     choice counts as the text of the option, at four characters a token.
     """
     asked = [c for c in calls if not c.local and c.tokens_in > 0]
-    counted = asked or [c for c in calls if c.local]
+    counted = asked or [c for c in calls if c.local and c.serves]
     return (
         float(sum(c.tokens_in for c in counted)),
         float(sum(c.tokens_out or len(c.answer) / CHARACTERS_PER_TOKEN for c in counted)),

@@ -33,7 +33,7 @@ DELTA = 0.02
 """How likely a certificate may be wrong, over all calibration sets that could have been drawn."""
 HYPOTHESES = 64
 """Thresholds that are tested where none are given, evenly spaced in what they keep."""
-STARTS = ((0, 0.25), (3, 0.25), (6, 0.25), (12, 0.25))
+STARTS = ((0, 0.2), (2, 0.15), (5, 0.15), (10, 0.15), (20, 0.15), (40, 0.1), (80, 0.1))
 """Where sequences start: (wrong rows that could be borne there, share of delta)."""
 _ALPHA_STEPS = 60
 """Alphas from 0.002 to 0.5, geometrically, that the smallest one is looked for among."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runtime.core import Action, Call, Decision, Kind, Step, Task
@@ -11,6 +11,7 @@ from runtime.policy import Policy
 from runtime.roles.general import General
 from runtime.tools.base import Tool
 from runtime.tools.recipe import Proposal, Recipe
+from runtime.trust import Trust
 
 
 class RouterRole(Protocol):
@@ -30,6 +31,9 @@ class RefinerRole(Protocol):
 
 
 class ToolUserRole(Protocol):
+    @property
+    def models(self) -> tuple[str, str]: ...
+
     async def propose(
         self, task: Task, step: Step, decision: Decision, recipes: Sequence[Recipe]
     ) -> tuple[Proposal, list[Call]]: ...
@@ -52,6 +56,8 @@ class Team:
     general: General
     tools: Mapping[Kind, Tool]
     functions: Callable[[Task], tuple[Recipe, ...]]
+    trust: Trust = field(default_factory=Trust)
+    """What is known of how often local answers are right."""
 
     def offer(self, task: Task, step: Step) -> tuple[Recipe, ...]:
         """The recipes that a step of this kind can use."""

@@ -176,6 +176,7 @@ class Router:
             reason=why + ("; only the first 128 tokens were read" if cut else ""),
             route_ms=(time.perf_counter() - start) * 1000.0,
             signals={
+                "in_kind": probability,
                 f"best:{reading.best}": reading.kinds[reading.best],
                 f"runner_up:{reading.runner_up}": reading.kinds[reading.runner_up],
                 "margin": reading.margin,

@@ -187,6 +187,7 @@ def _step_use(
     local = [c for c in calls if c.local]
     remote = [c for c in calls if not c.local]
     tokens_in, tokens_out = general_tokens(calls)
+    serving = sum(c.serves for c in local)
     first = decisions[0] if decisions else None
     routed = first is not None and not first.rule.startswith("role:")
     return StepUse(
@@ -194,10 +195,10 @@ def _step_use(
         step_id=step_id,
         kind=kind,
         workload=workload,
-        probability=first.probability if first is not None and routed else None,
+        probability=_judged(decisions).probability if first is not None and routed else None,
         movable=first is not None and kind != "plan" and _by_score(first),
         right=_right(decisions, outcomes) if routed else None,
-        local_calls=len(local),
+        local_calls=serving,
         general_calls=len(remote),
         tokens_in=tokens_in,
         tokens_out=tokens_out,
@@ -207,6 +208,12 @@ def _step_use(
         general_model=remote[-1].model if remote else "",
         cost_usd=sum(c.cost_usd for c in remote),
     )
+
+
+def _judged(decisions: Sequence[Decision]) -> Decision:
+    """The decision that weighed the local answer, where there was one; else the first."""
+    weighed = (d for d in decisions if str(d.given.get("score_rule")).startswith("accept:"))
+    return next(weighed, decisions[0])
 
 
 def _by_score(decision: Decision) -> bool:
@@ -222,7 +229,7 @@ def _right(decisions: Sequence[Decision], outcomes: Sequence[Outcome]) -> bool |
         return None  # below its threshold, and nobody checked it
     if not decisions[0].chosen.startswith("local:"):
         return None
-    if len(decisions) > 1 or any(o.status == "failed" for o in outcomes):
+    if any(not d.keeps for d in decisions[1:]) or any(o.status == "failed" for o in outcomes):
         return False
     return None if any(o.status != "done" for o in outcomes) else True
 

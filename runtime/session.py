@@ -18,6 +18,7 @@ from runtime.config import Config, load_config
 from runtime.core import Event, Task
 from runtime.drive import drive
 from runtime.ledger import Ledger
+from runtime.outcomes import History
 from runtime.policy import Policy
 from runtime.report import summary
 from runtime.team import build_team, ledger_path, prefixes_path
@@ -93,5 +94,6 @@ def open_session(
         team = build_team(config, policy, pool, watch=watch, own_display=own_display)
         for tool in team.tools.values():
             stack.callback(tool.close)
-        agent = Agent(team, policy, approver, LedgerSpending(ledger.path))
+        history = History.of(ledger.told())
+        agent = Agent(team, policy, approver, LedgerSpending(ledger.path), history)
         yield Session(config, policy, ledger, team, agent)

@@ -17,6 +17,7 @@ from runtime.policy import Policy
 from runtime.roles.general import General, Seat
 from runtime.tools.base import Tool
 from runtime.tools.recipe import Recipe
+from runtime.trust import Trust
 
 if TYPE_CHECKING:
     from models.pool import Pool
@@ -74,8 +75,9 @@ def build_team(
     """Everyone who is needed to run tasks. Models are loaded on their first use.
 
     ``watch``: a folder that GUI frames are saved to. ``own_display``: act on the user's own
-    desktop instead of a private one. Raises ModelMissing.
+    desktop instead of a private one. Raises ModelMissing, StorageFailed.
     """
+    from runtime.reach import Reach
     from runtime.roles.formatter import Formatter
     from runtime.roles.refiner import Refiner
     from runtime.roles.tool_user import ToolUser, from_functions
@@ -101,12 +103,20 @@ def build_team(
     return Team(
         router=router,
         refiner=Refiner(generator, encoder, router),
-        tool_user=ToolUser(generator, encoder, cache=data_dir() / "cache"),
+        tool_user=ToolUser(
+            generator, encoder, cache=data_dir() / "cache", reach=Reach.load(encoder.model)
+        ),
         formatter=Formatter(generator, encoder),
         general=build_general(config, policy, pool),
         tools=tools,
         functions=functions,
+        trust=Trust.load(calibration_path()),
     )
+
+
+def calibration_path() -> Path:
+    """Where this user's own calibration lies (``aidecamp calibrate run``)."""
+    return data_dir() / "calibration.json"
 
 
 def prefixes_path() -> Path:

@@ -122,6 +122,8 @@ class FakeRefiner:
 class FakeToolUser:
     """Proposes the first recipe with the step's text as its argument."""
 
+    models = ("sha256:fake-encoder", "sha256:fake")
+
     def __init__(self, confidence: float = 0.9, problems: tuple[str, ...] = ()) -> None:
         self.confidence = confidence
         self.problems = problems
@@ -145,7 +147,9 @@ class FakeToolUser:
             tokens_out=2,
         )
         chosen = recipes[0] if recipes else recipe("nothing")
-        return Proposal(chosen, {"name": step.text}, self.confidence, self.problems), [call]
+        signals = {"pick": self.confidence, "confidence": self.confidence}
+        arguments = {"name": step.text}
+        return Proposal(chosen, arguments, self.confidence, self.problems, signals), [call]
 
 
 class FakeFormatter:

@@ -57,7 +57,8 @@ def why(story: Story) -> Content:
     if story.overruled_by:
         parts += [("\nOverruled by the next decision on this step.", QUIET)]
     if decision.previous:
-        parts += [("\nIt overrules an earlier decision on this step.", QUIET)]
+        what = "keeps the answer under" if decision.keeps else "overrules"
+        parts += [(f"\nIt {what} an earlier decision on this step.", QUIET)]
     return Content.assemble(*parts)
 
 

@@ -42,6 +42,7 @@ OUTCOMES = {
     "denied": Look("⊘", "denied", "bad"),
     "skipped": Look("↷", "skipped", "quiet"),
     "interrupted": Look("‖", "cut off", "bad"),
+    "kept": Look("↓", "kept", "quiet"),
     "escalated": Look("↗", "escalated", "away"),
     "overruled": Look("↻", "overruled", "quiet"),
     "declined": Look("◇", "declined", "declined"),

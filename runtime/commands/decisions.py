@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from models.errors import UsageError
-from runtime.core import Action, Call, Decision, Outcome, Task, to_json
+from runtime.core import (
+    Action,
+    Call,
+    Decision,
+    Event,
+    Judgement,
+    Outcome,
+    Task,
+    new_id,
+    to_json,
+)
 from runtime.drive import cut_off
 from runtime.ledger import Ledger, records
 from runtime.team import ledger_path
@@ -18,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="The record of every decision: list, show, replay, export.",
+    help="The record of every decision: list, show, replay, mark, export.",
     epilog="Example: aidecamp decisions list --kind shell",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -125,6 +136,34 @@ def replay(
     from runtime.commands import explained, show
 
     show.console().print(explained.compared(before, after))
+
+
+@app.command("mark", epilog="Example: aidecamp decisions mark dec_019… wrong")
+def mark(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The decision's id.")],
+    verdict: Annotated[str, typer.Argument(help="right or wrong.")],
+    note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Say whether the answer given under a decision was right: calibration learns from it."""
+    from runtime.commands.run import one_of
+
+    word = one_of("VERDICT", verdict, ("right", "wrong"))
+    ledger = Ledger(ledger_path())
+    event = ledger.record(id_)
+    decision = event.record if event is not None else None
+    if not isinstance(decision, Decision) or decision.chosen == "declined":
+        ledger.close()
+        if isinstance(decision, Decision):
+            raise UsageError(f"Decision {id_} was declined: there is no answer to judge.")
+        raise UsageError(f"There is no decision {id_}.", hint="aidecamp decisions list shows ids.")
+    judgement = Judgement(new_id("jud"), decision.task_id, id_, word == "right", note=note)
+    kept = ledger.append(Event(decision.task_id, time.time(), judgement))
+    ledger.close()
+    if as_json:
+        print(json.dumps(kept.to_json(), ensure_ascii=False))
+        return
+    print(f"Noted: {decision.chosen} was {word} on {' '.join(decision.text.split())[:60]!r}.")
 
 
 @app.command("export", epilog="Example: aidecamp decisions export record.jsonl")

@@ -80,7 +80,7 @@ def _totals(session: Any, events: list[Any]) -> dict[str, Any]:
     from runtime.ledger import records
     from runtime.report import all_general_usd
 
-    calls = records(events, Call)
+    calls = [call for call in records(events, Call) if call.serves]
     price = session.config.price(session.config.general.model)
     local = sum(call.local for call in calls)
     return {

@@ -22,8 +22,31 @@ NAMES = {
     "meaning": "its meaning (embedding)",
     "words": "its words together",
     "familiar": "likeness to known requests",
+    "probability": "P(kind right and in scope)",
+    "nearest": "likeness to the nearest known request",
+    "chars": "its length",
+    "tools": "how many functions are on offer",
+    "schema_chars": "how long their schemas are",
+    "history": "how such answers turned out",
+    "pick": "P(this tool is meant)",
+    "second": "P(the runner-up is meant)",
+    "confidence": "how sure the arguments are",
+    "least_margin": "margin of the SLM's choice",
+    "agreement": "the SLM's own answer agrees",
+    "likeness": "likeness to the tool's examples",
+    "score": "how well words explain arguments",
+    "gap": "distance to the next best arguments",
+    "taken": "how much of it is free text",
+    "swallowed": "the tool's own words in free text",
+    "edges": "how free text begins and ends",
+    "marks": "punctuation within free text",
+    "question": "whether it is a question",
+    "reach": "whether any tool here does it",
+    "verb_known": "the tool knows its verb",
+    "leftover": "words that nothing explains",
+    "problems": "what the verifier found",
 }
-LINES = ("rule", "why", "flip", "given", "spent")
+LINES = ("rule", "why", "flip", "promise", "given", "spent")
 
 
 def explained(decision: Decision) -> RenderableType:
@@ -60,7 +83,7 @@ def compared(before: Decision, after: Decision) -> RenderableType:
     return Group(head, verdict, table)
 
 
-def replayed(replay: Replay, name: str, *, stricter_accept: bool = False) -> RenderableType:
+def replayed(replay: Replay, name: str) -> RenderableType:
     """What a policy would have changed on the record."""
     changes = replay.changed
     parts: list[RenderableType] = [
@@ -99,9 +122,6 @@ def replayed(replay: Replay, name: str, *, stricter_accept: bool = False) -> Ren
     if replay.skipped:
         said = "a role's own work, or recorded before decisions held what they were made from"
         parts.append(Text(f"{replay.skipped:,} cannot be made again: {said}.", "dim"))
-    if stricter_accept:
-        said = "Local answers that were accepted are not judged again under a stricter threshold."
-        parts.append(Text(said, "dim"))
     return Group(*parts)
 
 
@@ -131,6 +151,7 @@ def _lines(decision: Decision) -> Table:
         "rule": decision.rule,
         "why": decision.reason,
         "flip": decision.flip or "no change of one setting or two",
+        "promise": _promise(decision.given),
         "given": _given(decision.given),
         "spent": _spent(decision.given),
     }
@@ -138,6 +159,22 @@ def _lines(decision: Decision) -> Table:
         if values[name] and (decision.given or name in ("rule", "why")):
             table.add_row(name, Text(values[name]))
     return table
+
+
+def _promise(given: Mapping[str, Any]) -> str:
+    """The score that each promise takes: ``≤ 5% wrong from 0.91``."""
+    certified = given.get("certified") if given else None
+    if not certified:
+        return ""
+    parts = [
+        f"≤ {float(alpha):.0%} wrong from {threshold:.2f}"
+        for alpha, threshold in certified.items()
+        if threshold is not None
+    ]
+    least = given.get("smallest_alpha")
+    if not parts:
+        parts = [f"none up to {max(map(float, certified)):.0%}"]
+    return " · ".join([*parts, *([f"the least is {least:.1%}"] if least is not None else [])])
 
 
 def _given(given: Mapping[str, Any]) -> str:

@@ -162,5 +162,4 @@ def check_(
             console.print(f"  {problem.hint}", style="dim", markup=False)
     if errors:
         raise typer.Exit(UsageError.exit_code)
-    stricter = any(t > base.accepts(k) for k, t in policy.accept_threshold.items())
-    console.print(explained.replayed(replay, path.name, stricter_accept=stricter))
+    console.print(explained.replayed(replay, path.name))

@@ -34,7 +34,8 @@ class Row:
     decision: Decision
     outcome: str = "running"
     """``running``, ``answered``, ``acting``, then ``done, unsure, failed, denied, skipped,
-    interrupted, escalated, overruled, declined, cancelled``."""
+    interrupted, kept, escalated, overruled, declined, cancelled``; ``kept``: the next decision
+    on the step found its answer good enough."""
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -123,6 +124,7 @@ class Rows:
         before = self.by_id.get(decision.previous or "")
         if before is not None and before.outcome in OPEN:
             word = "escalated" if decision.chosen == "general" else "overruled"
+            word = "kept" if decision.keeps else word
             changed += self._change(before.id, lambda row: replace(row, outcome=word))
         self._put(
             Row(

@@ -147,6 +147,11 @@ def tell(decision_id: str, events: Sequence[Event]) -> Story | None:
         before=order[at - 1] if at else None,
         after=order[at + 1] if at + 1 < len(order) else None,
         overruled_by=next(
-            (r.id for r in rows.by_id.values() if r.decision.previous == decision_id), None
+            (
+                r.id
+                for r in rows.by_id.values()
+                if r.decision.previous == decision_id and not r.decision.keeps
+            ),
+            None,
         ),
     )

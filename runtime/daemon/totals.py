@@ -70,17 +70,17 @@ class Totals:
 
 
 def _with_call(totals: Totals, call: Call) -> Totals:
-    local = call.local
+    local, serves = call.local and call.serves, call.serves
     tokens = call.tokens_in + call.tokens_out
     before = totals.by_kind.get(call.kind, Share())
-    share = Share(before.calls + 1, before.local + local)
+    share = Share(before.calls + serves, before.local + local)
     return replace(
         totals,
-        calls=totals.calls + 1,
+        calls=totals.calls + serves,
         local_calls=totals.local_calls + local,
         tokens_in=totals.tokens_in + call.tokens_in,
         tokens_out=totals.tokens_out + call.tokens_out,
-        local_tokens=totals.local_tokens + (tokens if local else 0),
+        local_tokens=totals.local_tokens + (tokens if call.local else 0),
         model_ms=totals.model_ms + call.ms,
         cost_usd=totals.cost_usd + call.cost_usd,
         bytes_sent=totals.bytes_sent + call.bytes_sent,

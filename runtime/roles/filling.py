@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from models.base import Choice, Generation, Generator, Message, Usage
 from runtime.roles.assigning import Assignment, Reading, assignments, read
-from runtime.roles.candidates import ABSENT
-from runtime.roles.evidence import align
+from runtime.roles.candidates import ABSENT, Word
+from runtime.roles.evidence import FUNCTION_WORDS, align
 from runtime.roles.grounding import Span
-from runtime.tools.recipe import Recipe, Slot
+from runtime.tools.recipe import Recipe, Slot, SlotType
 
 SHOTS = 4
 """Examples in front of each request (more cost prefill, and changed little)."""
@@ -37,6 +38,11 @@ INEXACT_FACTOR = 0.95
 UNNAMED_FACTOR = 0.9
 """The same for a moment that a convention completed, and a choice the request does not name."""
 JSON_TOKENS = 384
+GAP = 6.0
+SECOND_TOKENS = 64
+"""Bound on a second opinion: a longer text is not compared."""
+FREE_TEXT: frozenset[SlotType] = frozenset(("text", "lines", "name", "pattern", "label"))
+"""Slots whose value could be cut from the request in many ways: where a second opinion pays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,25 @@ class Filled:
     """What the SLM read."""
     score: float = 0.0
     """How well the words alone explain this filling, in nats (see ``assigning``)."""
+    gap: float = GAP
+    """By how much, in nats, the next best way to fill the slots is behind; at most ``GAP``."""
+    second: Generation | None = None
+    """What the SLM itself makes of the free texts, where it was asked for its own opinion."""
+    agreement: float | None = None
+    """How much of that is the same, in [0, 1]; None where it was not asked."""
+    shape: Mapping[str, float] = field(default_factory=dict)
+    """What the free texts look like, by the names of ``runtime.cascade.AFTER``."""
     verb_known: bool = True
     """Whether the request's verb stands in the recipe's examples or description."""
+
+    @property
+    def margin(self) -> float | None:
+        """The smallest margin at a choice that the SLM made, in [0, 1]; None where it made none."""
+        margins = [] if self.generation is None else [self.generation.margin]
+        if self.choice is not None:
+            best, second = sorted(self.choice.probabilities, reverse=True)[:2]
+            margins.append(best - second)
+        return min(margins, default=None)
 
     @property
     def usage(self) -> Usage | None:
@@ -71,8 +94,10 @@ async def fill(
     *,
     now: datetime,
     folder: Path,
+    second_opinion: bool = False,
 ) -> Filled:
-    """The recipe's arguments for ``request``. Raises SchemaRefused, ContextOverflow."""
+    """The recipe's arguments for ``request``. ``second_opinion``: ask the SLM what it would write
+    for the free texts, so that its agreement is known. Raises SchemaRefused, ContextOverflow."""
     reading = read(request, recipe, now=now, folder=folder)
     ways = assignments(reading, recipe)
     best = ways[0]
@@ -93,6 +118,9 @@ async def fill(
         generation = await _generate(generator, messages, loose, arguments, recipe)
         confidence *= generation.confidence
         problems += _take_json(generation.text, loose, arguments, request)
+    second, agreement = None, None
+    if second_opinion and not loose and not problems:
+        second, agreement = await _second_opinion(generator, messages, recipe, best)
     return Filled(
         arguments,
         confidence,
@@ -100,9 +128,80 @@ async def fill(
         filled.leftover,
         tuple(problems),
         choice,
-        messages if choice or generation else (),
+        messages if choice or generation or second else (),
         best.score,
+        min(GAP, best.score - ways[1].score) if len(ways) > 1 else GAP,
+        second,
+        agreement,
+        _shape(recipe, reading, best),
+        filled.verb_known,
     )
+
+
+async def _second_opinion(
+    generator: Generator,
+    messages: Sequence[Message],
+    recipe: Recipe,
+    way: Assignment,
+) -> tuple[Generation | None, float | None]:
+    """What the SLM would write for the free texts by itself, with the other arguments given.
+
+    Words and SLM go wrong in different ways: where both say the same, they are mostly right.
+    Quoted text is not asked about.
+    """
+    shown = _shown(recipe, way)
+    asked = [
+        s.name
+        for s in recipe.slots
+        if s.type in FREE_TEXT and s.name in shown and not way.values[s.name].quoted
+    ]
+    if not asked:
+        return None, None
+    properties = {n: {"type": "string"} if n in asked else {"const": v} for n, v in shown.items()}
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    second = await generator.generate(messages, schema=schema, max_tokens=SECOND_TOKENS)
+    try:
+        said = json.loads(second.text)
+    except ValueError:
+        return second, 0.0
+    return second, min(_likeness(str(shown[n]), str(said[n])) for n in asked)
+
+
+def _shape(recipe: Recipe, reading: Reading, way: Assignment) -> dict[str, float]:
+    """Free text that was cut well holds few of the tool's own words, and neither begins nor ends
+    with a word that only joins."""
+    known = reading.evidence.command | FUNCTION_WORDS
+    texts: list[list[Word]] = []
+    for slot in recipe.slots:
+        value = way.values.get(slot.name, ABSENT)
+        if slot.type in FREE_TEXT and not value.quoted and value.ranges:
+            texts.append(
+                [w for w in reading.tokens if any(a <= w.start < b for a, b in value.ranges)]
+            )
+    inside = [w for text in texts for w in text]
+    own = reading.evidence.command - FUNCTION_WORDS
+    ends = [w for text in texts for w in (text[:1] + text[1:][-1:])]
+    return {
+        "taken": len(inside) / max(1, len(reading.tokens)),
+        "swallowed": float(sum(w.lower in own for w in inside)),
+        "edges": float(sum(w.lower in known for w in ends)),
+        "marks": float(sum(not w.is_word for w in inside)),
+        "question": float(reading.request.rstrip().endswith("?")),
+    }
+
+
+def _likeness(one: str, other: str) -> float:
+    """1 for the same words, else half of their F1: close is not right."""
+    a, b = (re.findall(r"\w+", text.casefold()) for text in (one, other))
+    if a == b:
+        return 1.0
+    shared = len(set(a) & set(b))
+    return shared / (len(set(a)) + len(set(b))) if shared else 0.0
 
 
 def first_guess(request: str, recipe: Recipe, *, now: datetime, folder: Path) -> Filled:

@@ -110,6 +110,7 @@ class Picker:
         rows = embed_cached(encoder, [*described, *map(masked, self._texts)], cache)
         self._does, self._examples = rows[: len(recipes)], rows[len(recipes) :]
         self._fits = [_Fit.of(r) for r in recipes]
+        self._last: tuple[str, NDArray[np.float32]] | None = None
         self.calibration = self._calibrate()
 
     def pick(self, text: str, top: int = 5) -> list[Picked]:
@@ -117,14 +118,20 @@ class Picker:
         of these sum to 1."""
         import numpy as np
 
-        row = self.encoder.embed([masked(text)])[0]
-        scores = self._scores(row, text)
+        scores = self._scores(self.embedding(text), text)
         shares = _softmax(scores / self.calibration.temperature)
         fits = _sigmoid(
             self.calibration.absent_slope * (float(scores.max()) - self.calibration.absent_at)
         )
         order = np.argsort(-scores)[:top]
-        return [Picked(self.recipes[i], float(shares[i] * fits)) for i in order]
+        return [Picked(self.recipes[i], float(shares[i] * fits), float(scores[i])) for i in order]
+
+    def embedding(self, text: str) -> NDArray[np.float32]:
+        """The embedding of what ``text`` asks for, its names and quotations masked; the last one
+        is kept."""
+        if self._last is None or self._last[0] != text:
+            self._last = text, self.encoder.embed([masked(text)])[0]
+        return self._last[1]
 
     def _scores(
         self, row: NDArray[np.float32], text: str, without: int | None = None

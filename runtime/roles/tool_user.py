@@ -18,7 +18,9 @@ from typing import Any
 from models.base import Encoder, Generator
 from models.errors import SchemaRefused, UsageError
 from models.schemas import violations
+from runtime.calibration import family
 from runtime.core import Call, Decision, Step, Task, new_id
+from runtime.reach import Reach
 from runtime.roles.filling import Filled, fill, first_guess
 from runtime.roles.functions import from_functions, schema_of
 from runtime.roles.picking import Picker
@@ -52,12 +54,24 @@ class ToolUser:
     """Picks and fills recipes. ``cache``: a folder that keeps their embeddings, or None."""
 
     def __init__(
-        self, generator: Generator, encoder: Encoder, *, cache: Path | None = None
+        self,
+        generator: Generator,
+        encoder: Encoder,
+        *,
+        cache: Path | None = None,
+        reach: Reach | None = None,
     ) -> None:
+        """``reach``: what says whether any tool here does what is asked; None: nothing does."""
         self.generator = generator
+        self.reach = reach or Reach()
         self.encoder = encoder
         self.cache = cache
         self._pickers: dict[tuple[object, ...], Picker] = {}
+
+    @property
+    def models(self) -> tuple[str, str]:
+        """Digests of the files that answer: encoder and SLM (empty before it was first loaded)."""
+        return self.encoder.model, self.generator.model
 
     async def propose(
         self, task: Task, step: Step, decision: Decision, recipes: Sequence[Recipe]
@@ -82,22 +96,48 @@ class ToolUser:
         odds = [disk_odds(p.recipe, f.arguments, folder) for p, f in ranked]
         best, probability, second = choose(ranked, picked, odds)
         calls = [self._pick_call(task, step, decision, best, probability, picked, _since(begun))]
-        filled = await fill(self.generator, step.text, best, now=now, folder=folder)
+        doubts = []
+        if probability < NO_FIT:
+            doubts.append("No offered tool fits this request.")
+        elif second and second[1] > CLOSE_SECOND * probability:
+            doubts.append(f"It could as well be {second[0].id}.")
+        filled = await fill(
+            self.generator, step.text, best, now=now, folder=folder, second_opinion=not doubts
+        )
         if filled.messages and filled.usage is not None:
             calls.append(self._fill_call(task, step, decision, filled))
-        problems = [*filled.problems, *_schema_problems(best, filled)]
-        if probability < NO_FIT:
-            problems.append("No offered tool fits this request.")
-        elif second and second[1] > CLOSE_SECOND * probability:
-            problems.append(f"It could as well be {second[0].id}.")
+        if filled.second is not None:
+            calls.append(_second_call(task, step, decision, filled))
+        problems = [*filled.problems, *_schema_problems(best, filled), *doubts]
         confidence = min(1.0, probability * filled.confidence)
-        return Proposal(best, filled.arguments, confidence, tuple(problems)), calls
+        signals = {
+            "pick": probability,
+            "second": second[1] if second else 0.0,
+            "confidence": filled.confidence,
+            "leftover": float(len(filled.leftover)),
+            "score": filled.score,
+            "gap": filled.gap,
+            "verb_known": float(filled.verb_known),
+            "likeness": next((p.score for p in picked if p.recipe is best), 0.0),
+        }
+        signals |= filled.shape
+        reach = self.reach.of(family(task, step), self._picker(recipes).embedding(step.text))
+        if reach is not None:
+            signals["reach"] = reach
+        if filled.margin is not None:
+            signals["least_margin"] = filled.margin
+        if filled.agreement is not None:
+            signals["agreement"] = filled.agreement
+        return Proposal(best, filled.arguments, confidence, tuple(problems), signals), calls
 
     def _pick(self, text: str, recipes: Sequence[Recipe]) -> list[Picked]:
+        return self._picker(recipes).pick(text)
+
+    def _picker(self, recipes: Sequence[Recipe]) -> Picker:
         key = tuple((r.id, r.does, len(r.examples), len(r.slots)) for r in recipes)
         if key not in self._pickers:
             self._pickers[key] = Picker(self.encoder, recipes, self.cache)
-        return self._pickers[key].pick(text)
+        return self._pickers[key]
 
     def _pick_call(
         self,
@@ -161,6 +201,34 @@ class ToolUser:
             decode_ms=usage.decode_ms,
             mask_ms=usage.mask_ms,
         )
+
+
+def _second_call(task: Task, step: Step, decision: Decision, filled: Filled) -> Call:
+    """The SLM's own opinion of the free texts, beside the answer."""
+    second = filled.second
+    if second is None:
+        raise ValueError("no second opinion was asked for")
+    usage = second.usage
+    return Call(
+        id=new_id("call"),
+        task_id=task.id,
+        step_id=step.id,
+        decision_id=decision.id,
+        kind=step.kind,
+        role="verifier",
+        model=second.model,
+        messages=filled.messages,
+        parameters={"agreement": filled.agreement},
+        answer=second.text,
+        confidence=second.confidence,
+        tokens_in=usage.tokens_in,
+        tokens_out=usage.tokens_out,
+        tokens_cached=usage.tokens_cached,
+        queue_ms=usage.queue_ms,
+        prefill_ms=usage.prefill_ms,
+        decode_ms=usage.decode_ms,
+        mask_ms=usage.mask_ms,
+    )
 
 
 def disk_odds(recipe: Recipe, arguments: Mapping[str, Any], folder: Path) -> float:

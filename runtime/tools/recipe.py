@@ -7,7 +7,7 @@ encoder picks one by its description and examples, the local SLM fills its slots
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runtime.core import Kind, Risk
@@ -76,6 +76,8 @@ class Picked:
 
     recipe: Recipe
     probability: float
+    score: float = 0.0
+    """Likeness to the recipe's description and examples, about a cosine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,12 @@ class Proposal:
     """One filled recipe: what the Tool User would do.
 
     ``confidence`` in [0, 1] joins the pick and the slots; ``problems`` are what the verifier
-    found (empty: it passed), each a short sentence that a person can read.
+    found (empty: it passed), each a short sentence that a person can read. ``signals``: what the
+    confidence was made from, by the names of ``runtime.cascade.AFTER``.
     """
 
     recipe: Recipe
     arguments: Mapping[str, Any]
     confidence: float
     problems: tuple[str, ...] = ()
+    signals: Mapping[str, float] = field(default_factory=dict)

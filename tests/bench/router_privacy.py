@@ -44,7 +44,7 @@ from runtime.core import Action, Call, Decision, Kind, Outcome, Privacy, Step, T
 from runtime.session import Session, open_session
 from runtime.tools.recipe import Proposal, Recipe
 from tests.bench.privacy_data import Plant, PrivateTask, private_tasks
-from tests.fakes import FakeGeneral, FakeTool, completion, recipe
+from tests.fakes import FakeGeneral, FakeTool, FakeToolUser, completion, recipe
 
 TASKS = 500
 WHOLE = 24
@@ -68,6 +68,8 @@ class OneStep:
 
 class Proposer:
     """Proposes the first recipe, with the confidences that it was given, in turn."""
+
+    models = FakeToolUser.models
 
     def __init__(self, *confidences: float) -> None:
         self.confidences = list(confidences)

@@ -10,7 +10,7 @@ between the models that is recovered, averaged over all shares of strong calls. 
 subjects left out, so that no subject is ranked that was learned from. ``--data`` replaces the rows
 that are ranked; rows with the same prompt are then not learned from.
 
-The ranking is ``runtime.cascade.fit_benefit`` on a sum of kernels: the encoder's embedding,
+The ranking is ``runtime.benefit.fit_benefit`` on a sum of kernels: the encoder's embedding,
 words and pieces of words by TF-IDF, and the shape of the question.
 Mixture and ridge were chosen by cross-validation within training rows. Beside it on the same
 seeds: prompt length alone, TF-IDF with ridge regression, and RouteLLM's published best.
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.pool import Pool
-from runtime.cascade import fit_benefit
+from runtime.benefit import fit_benefit
 
 if TYPE_CHECKING:
     import numpy as np

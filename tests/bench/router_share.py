@@ -93,7 +93,7 @@ class ScriptedGeneral(FakeGeneral):
             return self.task.words or "I cannot do that in words."
         act = self._act(user.rpartition("Step: ")[2].casefold())
         if act is None or act.recipe not in offered:
-            return json.dumps({"recipe": None})
+            return json.dumps({"recipe": None, "answer": self.task.words}, ensure_ascii=False)
         arguments = {
             k: v.replace("{folder}", self.folder) if isinstance(v, str) else v
             for k, v in act.arguments.items()
@@ -202,7 +202,7 @@ def recorded_steps(session: Session, task_id: str) -> list[dict[str, Any]]:
 
 
 def _served(steps: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    calls = [call for step in steps for call in step["calls"]]
+    calls = [call for step in steps for call in step["calls"] if call["role"] != "verifier"]
     work = [step for step in steps if step["kind"] != "refine"]
     return {
         "calls": len(calls),

@@ -9,16 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from models.errors import UsageError
+from runtime.benefit import ASSUMED_RATE, fit_benefit, general_rate
 from runtime.calibrate import expected_calibration_error, sigmoid
-from runtime.cascade import (
-    COLUMNS,
-    Cascade,
-    Signals,
-    columns,
-    fit_benefit,
-    fit_cascade,
-    fit_layer,
-)
+from runtime.cascade import COLUMNS, Cascade, Signals, fit_cascade
+from runtime.logistic import fit_layer
 
 DIGEST = "sha256:" + "5" * 64
 
@@ -77,20 +71,35 @@ def test_isotonic_straightens_what_the_layer_bends() -> None:
 def test_probability_never_falls_as_the_score_rises() -> None:
     rows, right, _ = steps(1500, 6)
     cascade = fit_cascade(rows, right.tolist(), model=DIGEST)
-    odds = np.argsort(cascade.layer.log_odds(columns(rows, cascade.base_rate)))
+    side = cascade.after
+    odds = np.argsort(side.layer.log_odds(side.table(rows, cascade.base_rate)))
     assert (np.diff(cascade.probability(rows)[odds]) >= -1e-12).all()
 
 
 def test_effects_add_up_to_the_score_and_unknown_signals_move_nothing() -> None:
     rows, right, _ = steps(400, 7)
     cascade = fit_cascade(rows, right.tolist(), model=DIGEST)
-    assert not len(cascade.knots)
-    row = Signals(probability=0.9, chars=20)
+    assert not len(cascade.after.knots)
+    row = Signals(probability=0.9, chars=20, confidence=0.7)
     effects = cascade.effects(row)
-    assert "confidence" not in effects and "problems" not in effects
-    total = sum(effects.values()) + cascade.layer.offset
+    assert "confidence" in effects and "problems" not in effects
+    total = sum(effects.values()) + cascade.after.layer.offset
     assert sigmoid(np.array([total])) == pytest.approx(cascade.probability([row]))
     assert set(effects) <= set(COLUMNS)
+
+
+def test_what_is_not_known_yet_is_no_average_answer() -> None:
+    rng = np.random.default_rng(13)
+    rows, right = [], []
+    for _ in range(1500):
+        router = float(rng.uniform(0.05, 0.95))
+        # The answer's confidence says all that the Router's probability says, and more.
+        chance = min(max(router + float(rng.normal() * 0.3), 0.02), 0.98)
+        rows.append(Signals(router, confidence=chance))
+        right.append(bool(rng.random() < chance))
+    cascade = fit_cascade(rows, right, model=DIGEST)
+    low, high = cascade.probability([Signals(0.1), Signals(0.9)])
+    assert low < 0.3 and high > 0.7
 
 
 def test_more_problems_and_a_worse_history_lower_the_score() -> None:
@@ -122,9 +131,9 @@ def test_a_score_on_other_signals_is_refused() -> None:
     rows, right, _ = steps(100, 10)
     content = fit_cascade(rows, right.tolist(), model=DIGEST).as_dict()
     with pytest.raises(UsageError):
-        Cascade.from_dict({**content, "columns": ["other"]})
+        Cascade.from_dict({**content, "after": {**content["after"], "columns": ["other"]}})
     with pytest.raises(UsageError):
-        Cascade.from_dict({"columns": list(COLUMNS)})
+        Cascade.from_dict({"model": DIGEST})
 
 
 def test_too_few_outcomes_are_refused_with_what_is_needed() -> None:
@@ -139,6 +148,12 @@ def test_layer_stays_finite_where_a_signal_separates_or_is_never_known() -> None
     layer = fit_layer(table, (table[:, 0] > 0).astype(float))
     assert np.isfinite(layer.log_odds(table)).all()
     assert layer.weights[1] == pytest.approx(0.0)
+
+
+def test_the_generals_rate_starts_from_an_assumption_that_outcomes_outweigh() -> None:
+    assert general_rate(0, 0) == pytest.approx(ASSUMED_RATE)
+    assert general_rate(0, 30) < 0.3
+    assert general_rate(30, 0) > ASSUMED_RATE
 
 
 def test_benefit_ranks_by_the_gain_and_not_by_the_doubt() -> None:

@@ -53,7 +53,9 @@ async def test_a_served_task(tmp_path: Path) -> None:
     events = await recorded(tmp_path, Agent(team(), Policy()), text="one; two")
     assert shown(events) == [
         ("refine", "local:refiner", "done"),
+        ("shell", "local:tool_user", "kept"),
         ("shell", "local:tool_user", "done"),
+        ("shell", "local:tool_user", "kept"),
         ("shell", "local:tool_user", "done"),
     ]
 
@@ -94,6 +96,7 @@ async def test_a_failed_action_stays_failed_and_its_repair_has_a_row(tmp_path: P
     tool = FakeTool(recipes=(recipe("first"), recipe("second")), fails=frozenset({"first"}))
     events = await recorded(tmp_path, Agent(team(tool), Policy()))
     assert shown(events)[1:] == [
+        ("shell", "local:tool_user", "kept"),
         ("shell", "local:tool_user", "failed"),
         ("repair", "local:tool_user", "done"),
     ]
@@ -133,4 +136,4 @@ async def test_an_event_is_counted_once_however_often_it_is_told(tmp_path: Path)
         once = once.add(event)
         twice = twice.add(event).add(event)
     assert once == twice
-    assert once.calls == 1 and once.decisions == 2
+    assert once.calls == 1 and once.decisions == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +106,15 @@ async def test_a_plain_request_becomes_one_sure_call(pool: Pool) -> None:
 
 async def test_a_fill_that_asked_the_model_is_a_call_of_its_own(pool: Pool) -> None:
     text = "let mom know we landed safely"
-    user = ToolUser(FakeGenerator([1]), pool.encoder())
-    _, calls = await user.propose(a_task(text), a_step(text), a_decision(text), RECIPES)
-    pick, filled = calls
+    said = json.dumps({"recipient": "mom", "text": "we landed safely"})
+    user = ToolUser(FakeGenerator([1, said]), pool.encoder())
+    proposal, calls = await user.propose(a_task(text), a_step(text), a_decision(text), RECIPES)
+    pick, filled, second = calls
+    # The SLM's own opinion of the free texts is on record, and is no part of the answer.
+    assert (second.role, second.answer, second.serves) == ("verifier", said, False)
+    assert pick.serves and filled.serves
+    same = proposal.arguments == {"recipient": "mom", "text": "we landed safely"}
+    assert (proposal.signals["agreement"] == 1.0) is same
     assert filled.model == FakeGenerator.model and filled.kind == pick.kind == "parse"
     assert filled.answer in filled.parameters["options"]
     assert filled.messages[-1]["content"] == text

@@ -1,0 +1,201 @@
+"""What was calibrated: the score of each step kind and set of model files, and its thresholds.
+
+One JSON file, keyed by step kind and the digests of the files that answer: a threshold moves when
+the same model is quantized otherwise, so one never stands in for another. Score and thresholds
+stand together, since a threshold means nothing on another score. Fitting the score is ``cascade``,
+certifying is ``risk``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.errors import StorageFailed, UsageError
+from runtime.cascade import Cascade, Signals, fit_cascade
+from runtime.core import Step, Task
+from runtime.risk import DELTA, Certified, certify
+
+FORMAT = 2
+ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""What is certified; an alpha between two of them is held by the smaller one."""
+Key = tuple[str, str]
+"""Step kind, and the digests of the model files."""
+
+
+def family(task: Task, step: Step) -> str:
+    """What a step is calibrated as: its kind, or ``tool`` where the task brings its own functions,
+    since those are other tools with every task."""
+    if step.kind in ("parse", "tool"):
+        return "tool" if task.tools else "parse"
+    return step.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One local answer that is known to be right or wrong."""
+
+    kind: str
+    model: str
+    signals: Signals
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """One kind's score with one set of model files, and what its thresholds hold."""
+
+    cascade: Cascade
+    certified: Mapping[float, Certified]
+    """By alpha."""
+    rows: int
+    """That certified it."""
+    right: int
+    source: str
+    """Where the rows are from, and when they were measured."""
+
+    def holds(self, alpha: float) -> Certified | None:
+        """The certificate of ``alpha``, or of the largest alpha below it that was tested. None
+        where none was; one that does not hold says what the rows lack."""
+        tested = [a for a in self.certified if a <= alpha + 1e-12]
+        return self.certified[max(tested)] if tested else None
+
+    @property
+    def thresholds(self) -> dict[str, float | None]:
+        """By alpha, written out; None where the rows cannot certify it."""
+        return {f"{a:g}": c.threshold for a, c in sorted(self.certified.items())}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Everything that was calibrated. ``put`` gives a new one."""
+
+    entries: Mapping[Key, Calibrated] = dataclasses.field(default_factory=dict)
+
+    def get(self, kind: str, model: str) -> Calibrated | None:
+        return self.entries.get((kind, model))
+
+    def put(self, kind: str, calibrated: Calibrated) -> Calibration:
+        return Calibration({**self.entries, (kind, calibrated.cascade.model): calibrated})
+
+    def over(self, other: Calibration) -> Calibration:
+        """``other`` with these entries on top."""
+        return Calibration({**other.entries, **self.entries})
+
+    def save(self, path: Path) -> None:
+        """Write to ``path``, whole or not at all. Raises StorageFailed."""
+        body = {
+            "format": FORMAT,
+            "calibrated": [
+                {
+                    "kind": kind,
+                    "cascade": entry.cascade.as_dict(),
+                    "certified": [dataclasses.asdict(c) for c in entry.certified.values()],
+                    "rows": entry.rows,
+                    "right": entry.right,
+                    "source": entry.source,
+                }
+                for (kind, _), entry in sorted(self.entries.items())
+            ],
+        }
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(body, indent=1) + "\n", "utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise StorageFailed(
+                f"The calibration cannot be written to {path}: {error.strerror}. "
+                "What was there is kept.",
+                hint="Free some space, or allow writing there.",
+            ) from error
+
+    @staticmethod
+    def load(path: Path) -> Calibration:
+        """What is in ``path``; empty where there is no such file. Raises StorageFailed."""
+        try:
+            content: Any = json.loads(path.read_text("utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"format {content['format']}")
+            entries: dict[Key, Calibrated] = {}
+            for row in content["calibrated"]:
+                certified = [Certified(**c) for c in row["certified"]]
+                entry = Calibrated(
+                    cascade=Cascade.from_dict(row["cascade"]),
+                    certified={c.alpha: c for c in certified},
+                    rows=int(row["rows"]),
+                    right=int(row["right"]),
+                    source=str(row["source"]),
+                )
+                entries[str(row["kind"]), entry.cascade.model] = entry
+        except FileNotFoundError:
+            return Calibration()
+        except UsageError as error:
+            raise _unreadable(path, error.message) from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(path, str(error)) from error
+        return Calibration(entries)
+
+
+def calibrated(
+    fitting: Iterable[Row],
+    certifying: Iterable[Row],
+    *,
+    source: str,
+    alphas: Sequence[float] = ALPHAS,
+    delta: float = DELTA,
+) -> tuple[Calibration, dict[Key, str]]:
+    """What rows give, each kind and set of model files on its own; and why some give nothing.
+
+    ``fitting`` rows give the score, ``certifying`` ones its thresholds: none may be in both, nor a
+    paraphrase of one. An answer in which the verifier found a problem is never kept, so it scores 0
+    there. Each certificate is wrong with a probability of at most ``delta``; all of them together
+    with one of at most the sum.
+    """
+    import numpy as np
+
+    found, refused = Calibration(), dict[Key, str]()
+    certify_with = _by_key(certifying)
+    for (kind, model), own in _by_key(fitting).items():
+        rows = certify_with.get((kind, model), [])
+        try:
+            cascade = fit_cascade([r.signals for r in own], [r.right for r in own], model=model)
+        except UsageError as error:
+            refused[kind, model] = f"{error.message}; {error.hint}"
+            continue
+        scores = kept_scores(cascade, [r.signals for r in rows])
+        right = np.array([r.right for r in rows], dtype=bool)
+        certified = {a: certify(scores, right, a, delta) for a in alphas}
+        entry = Calibrated(cascade, certified, len(rows), sum(r.right for r in rows), source)
+        found = found.put(kind, entry)
+    return found, refused
+
+
+def _by_key(rows: Iterable[Row]) -> dict[Key, list[Row]]:
+    parts: dict[Key, list[Row]] = {}
+    for row in rows:
+        parts.setdefault((row.kind, row.model), []).append(row)
+    return parts
+
+
+def kept_scores(cascade: Cascade, rows: Sequence[Signals]) -> Any:
+    """Scores, 0 where the verifier found a problem. Shape ``[len(rows)]``."""
+    import numpy as np
+
+    passed = np.array([not row.problems for row in rows])
+    return np.where(passed, cascade.probability(rows), 0.0)
+
+
+def _unreadable(path: Path, why: str) -> StorageFailed:
+    return StorageFailed(
+        f"The calibration in {path} cannot be read ({why}); the file was kept.",
+        hint="Move it away and calibrate again: aidecamp calibrate.",
+    )
