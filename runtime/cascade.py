@@ -81,6 +81,8 @@ class Signals:
     """After: free texts' first and last words that only join, or are the tool's own."""
     marks: float | None = None
     """After: punctuation within free texts."""
+    unnamed: float | None = None
+    """After: choices that no word of the request names."""
     question: float | None = None
     """After: 1 where the request ends in a question mark."""
     reach: float | None = None
@@ -98,7 +100,7 @@ class Signals:
 BEFORE = ("probability", "margin", "nearest", "chars", "tools", "schema_chars", "history")
 AFTER = (
     *("pick", "second", "confidence", "least_margin", "agreement", "likeness", "score", "gap"),
-    *("verb_known", "taken", "swallowed", "edges", "marks", "question", "reach"),
+    *("verb_known", "taken", "swallowed", "edges", "marks", "unnamed", "question", "reach"),
     *("leftover", "problems"),
 )
 COLUMNS = (*BEFORE, *AFTER)
@@ -128,7 +130,7 @@ def columns(rows: Sequence[Signals], base_rate: float = 0.5) -> Floats:
     for row in rows:
         plain = (
             *(row.agreement, row.likeness, row.score, row.gap, row.verb_known, row.taken),
-            *(row.swallowed, row.edges, row.marks, row.question, row.reach),
+            *(row.swallowed, row.edges, row.marks, row.unnamed, row.question, row.reach),
         )
         seen = row.history_right + row.history_wrong
         rate = (row.history_right + PRIOR * base_rate) / (seen + PRIOR)

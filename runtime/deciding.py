@@ -13,25 +13,21 @@ from dataclasses import replace
 from typing import Any
 
 from models.base import Message
-from runtime.benefit import general_rate
 from runtime.budgets import Amount, Spending, excess
 from runtime.calibration import family
 from runtime.core import Action, Decision, Kind, Privacy, Step, Task, new_id
 from runtime.decisions import (
-    Given,
-    Side,
-    acceptance,
     budgets_of,
     decide,
     judged_of,
     mode,
     repair_of,
     verdict,
-    with_chance,
-    with_general,
     without_general,
 )
 from runtime.explain import flip
+from runtime.given import Given, Side
+from runtime.keeping import acceptance, weighed
 from runtime.outcomes import NO_HISTORY, History
 from runtime.policy import Policy
 from runtime.progress import Progress
@@ -65,8 +61,6 @@ class Deciding:
         kind, model = family(task, step), digests(self.team)
         signals = signals_of(task, step, scored, None, self.history)
         judged = self.team.trust.before(kind, model, signals)
-        if judged is not None:
-            scored = with_chance(scored, judged.probability)
         return await self.of(scored, task, step, progress, judged=judged)
 
     async def judged(
@@ -130,17 +124,9 @@ class Deciding:
             budget_usd=task.budget_usd,
             failed=progress.failed.get(step.id, ""),
         )
-        if judged is not None and judged.calibrated:
+        if judged is not None:
             told = self.history.general(family(task, step))
-            chance = general_rate(told.right, told.wrong)
-            scored = with_general(scored, chance)
-            given = replace(
-                given,
-                models=digests(self.team),
-                certified=judged.thresholds,
-                smallest_alpha=judged.smallest_alpha,
-                benefit=round(chance - judged.probability, 4),
-            )
+            scored, given = weighed(scored, given, judged, told, digests(self.team))
         return await self._made(scored, task, step, given, progress, problem=problem)
 
     async def failing(

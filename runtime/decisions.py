@@ -7,74 +7,18 @@ again under another policy (``replay``).
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
-from runtime.budgets import Amount, Budget, Excess, excess
-from runtime.core import Candidate, Decision, Kind, Privacy, Step, Task, new_id
-from runtime.policy import EVEN, NEVER, Policy
+from runtime.budgets import Budget, Excess, excess
+from runtime.core import Candidate, Decision, Privacy, Step, Task, new_id
+from runtime.given import Given, Side
+from runtime.keeping import acceptance, accepted_words, gains_too_little, relation
+from runtime.policy import NEVER, Policy
 from runtime.rules import Rule, Situation, pinned_privacy, pinned_route, privacy_under
 from runtime.tools.recipe import Proposal
 from runtime.trust import Judged, evidence_of
 
-Side = Literal["local", "general", ""]
 GENERAL, DECLINED = "general", "declined"
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a decision is made from, besides text and probability."""
-
-    kinds: tuple[Kind, ...]
-    """The step's kind, and ``repair`` where a failed action is repaired."""
-    score_rule: str
-    """What the score alone went by: ``threshold:shell``, ``out-of-scope``, ``verifier``, …"""
-    score_local: bool
-    score_reason: str
-    privacy: Privacy
-    """The task's; a rule may pin another."""
-    general: bool
-    """A General is configured."""
-    person: bool
-    """Somebody can be asked."""
-    incumbent: Side = ""
-    """Who served the task's step before this one."""
-    window: str = ""
-    """Title of the window in front, where one is known."""
-    spent: Mapping[str, Amount] = field(default_factory=dict)
-    """By scope, where the General was wanted."""
-    worst: Amount | None = None
-    """The most that the General's call could take; None where none was considered."""
-    budget_usd: float | None = None
-    """The task's own budget."""
-    failed: str = ""
-    """Why the General has failed at this step."""
-    answer: Side = ""
-    """What a person answered when asked what to do without the General: local, or nothing."""
-    models: str = ""
-    """Digests of the files that gave the local answer; empty before there is one."""
-    certified: Mapping[str, float | None] = field(default_factory=dict)
-    """By alpha: the score that an answer must reach, None where that cannot be certified. Empty
-    where nothing is calibrated for these files."""
-    smallest_alpha: float | None = None
-    """The least alpha that can be certified."""
-    benefit: float | None = None
-    """P(General right) - P(local right); None where the latter is not calibrated."""
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @staticmethod
-    def from_json(body: Mapping[str, Any]) -> Given:
-        """Raises KeyError or TypeError where ``body`` was not written by :meth:`to_json`."""
-        known = {f.name for f in dataclasses.fields(Given)}
-        values = {k: v for k, v in body.items() if k in known}
-        values["kinds"] = tuple(values["kinds"])
-        values["spent"] = {k: Amount.from_json(v) for k, v in values["spent"].items()}
-        values["worst"] = Amount.from_json(values["worst"]) if values["worst"] else None
-        return Given(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,46 +104,14 @@ def _score(scored: Decision, given: Given, policy: Policy) -> tuple[bool, float,
     by, p = given.score_rule, scored.probability
     if by.startswith("accept:"):
         threshold, promise = acceptance(given, policy)
-        return p >= threshold, threshold, _accepted_words(p, threshold, promise, given)
+        return p >= threshold, threshold, accepted_words(p, threshold, promise, given)
     if not by.startswith(("threshold:", "surface:")):
         return given.score_local, scored.threshold, given.score_reason
     threshold = policy.route_threshold.get(scored.kind, NEVER)
     local = p >= threshold
     if threshold == scored.threshold:
         return local, threshold, given.score_reason
-    return local, threshold, f"{p:.2f}, {_relation(local)} {threshold:.2f}"
-
-
-def acceptance(given: Given, policy: Policy) -> tuple[float, str]:
-    """The least score at which a local answer is given as sure, and what that rests on, in words.
-
-    A threshold that the user set stands first; then what is certified for the policy's alpha, or
-    for a smaller one; then nothing is.
-    """
-    kind = given.kinds[0]
-    if not given.certified or policy.fixes_acceptance(kind):
-        own = "your accept_threshold" if policy.fixes_acceptance(kind) else "not calibrated"
-        return policy.accepts(kind), own
-    alpha = policy.risk_alpha
-    if alpha <= 0:
-        return EVEN, "more likely right than wrong"
-    held = [t for a, t in given.certified.items() if float(a) <= alpha + 1e-9 and t is not None]
-    if held:
-        return min(held), f"at most {alpha:.3g} of such answers wrong, certified"
-    least = given.smallest_alpha
-    can = f"the smallest that can be is {least:.2g}" if least is not None else "nor any other"
-    return NEVER, f"alpha {alpha:.3g} cannot be certified for {kind}; {can}"
-
-
-def _accepted_words(p: float, threshold: float, promise: str, given: Given) -> str:
-    if threshold > 1.0:
-        return f"P(answer right) = {p:.2f}, but {promise}"
-    name = "P(answer right)" if given.certified else "confidence"
-    return f"{name} = {p:.2f}, {_relation(p >= threshold)} {threshold:.2f} ({promise})"
-
-
-def _relation(local: bool) -> str:
-    return "at least" if local else "below"
+    return local, threshold, f"{p:.2f}, {relation(local)} {threshold:.2f}"
 
 
 def _hysteresis(scored: Decision, threshold: float, given: Given, policy: Policy) -> Side:
@@ -242,13 +154,6 @@ def _barred(
     if over:
         return over[0].rule, over[0].words, over[0].action == "block"
     return None
-
-
-def gains_too_little(given: Given, policy: Policy) -> bool:
-    """Whether asking the General is expected to gain less than the policy asks for. What the
-    verifier found is no matter of chance."""
-    known = given.benefit is not None and given.score_rule != "verifier"
-    return known and (given.benefit or 0.0) < policy.least_benefit
 
 
 def _excess(given: Given, policy: Policy) -> list[Excess]:
@@ -296,28 +201,16 @@ def judged_of(first: Decision, proposal: Proposal, judged: Judged) -> Decision:
         )
     else:
         made = _again(first, f"accept:{first.kind}", "", judged.probability, NEVER, local=True)
+    candidates = tuple(
+        c if c.worker == GENERAL else replace(c, probability=judged.probability)
+        for c in made.candidates
+    )
     return replace(
-        with_chance(made, judged.probability),
+        made,
+        candidates=candidates,
         effects=judged.effects,
         signals={**first.signals, **evidence_of(proposal)},
     )
-
-
-def with_chance(scored: Decision, probability: float) -> Decision:
-    """With P(the local answer is right) at the local candidate."""
-    candidates = tuple(
-        replace(c, probability=probability) if c.worker.startswith("local:") else c
-        for c in scored.candidates
-    )
-    return replace(scored, candidates=candidates)
-
-
-def with_general(scored: Decision, probability: float) -> Decision:
-    """With P(the General is right) at the General."""
-    candidates = tuple(
-        replace(c, probability=probability) if c.worker == GENERAL else c for c in scored.candidates
-    )
-    return replace(scored, candidates=candidates)
 
 
 def repair_of(

@@ -13,15 +13,9 @@ from itertools import combinations
 
 from runtime.budgets import Excess, excess, shown
 from runtime.core import Decision, Task
-from runtime.decisions import (
-    Given,
-    Verdict,
-    acceptance,
-    budgets_of,
-    gains_too_little,
-    mode,
-    verdict,
-)
+from runtime.decisions import Verdict, budgets_of, mode, verdict
+from runtime.given import Given
+from runtime.keeping import acceptance, gains_too_little
 from runtime.policy import NEVER, Policy
 from runtime.rules import Rule, Situation, pinned_privacy, pinned_route
 

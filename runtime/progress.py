@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.budgets import Amount
 from runtime.core import Call, Decision, Event, Kind, Outcome, Record, Status, Step
-from runtime.decisions import Side
+from runtime.given import Side
 
 
 class Stop(Exception):

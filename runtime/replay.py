@@ -15,8 +15,9 @@ from typing import Any
 from models.errors import UsageError
 from runtime.budgets import Amount, day_start, month_start
 from runtime.core import Call, Decision, Event, Task
-from runtime.decisions import Given, decide, is_unsure, verdict
+from runtime.decisions import decide, is_unsure, verdict
 from runtime.explain import flip
+from runtime.given import Given
 from runtime.policy import Policy
 
 

@@ -40,6 +40,7 @@ NAMES = {
     "swallowed": "the tool's own words in free text",
     "edges": "how free text begins and ends",
     "marks": "punctuation within free text",
+    "unnamed": "choices that no word names",
     "question": "whether it is a question",
     "reach": "whether any tool here does it",
     "verb_known": "the tool knows its verb",

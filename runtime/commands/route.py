@@ -62,7 +62,8 @@ def _alone(decision: Decision, task: Task, policy: Policy) -> str:
     """What becomes of a step for the General where none is configured."""
     from dataclasses import replace
 
-    from runtime.decisions import Given, verdict
+    from runtime.decisions import verdict
+    from runtime.given import Given
 
     given = replace(Given.from_json(decision.given), general=False)
     chosen = verdict(decision, task, given, policy).chosen
@@ -76,8 +77,9 @@ def _decide(task: Task, config: Config, policy: Policy, pool: Pool) -> Decision:
     from dataclasses import replace
 
     from runtime.budgets import Amount, LedgerSpending
-    from runtime.decisions import Given, decide, verdict
+    from runtime.decisions import decide, verdict
     from runtime.explain import flip
+    from runtime.given import Given
     from runtime.router import Router
     from runtime.team import build_general, ledger_path
 

@@ -365,7 +365,8 @@ def _short_form(slot: Slot, option: Candidate, reading: Reading) -> float:
         )
         return TYPED_NAME if named else -UNTYPED_NAME - EXTRA_WORD * extra
     score = -extra * (EXTRA_WORD if slot.type == "pattern" else EXTRA_LABEL_WORD)
-    if slot.type == "label" and value.lower().split()[-1] in _LABEL_KINDS:
+    said = value.lower().split()  # none in a quoted blank
+    if slot.type == "label" and said and said[-1] in _LABEL_KINDS:
         score -= BAD_EDGE  # "the Cancel button" bears the words "Cancel"
     return score + (CAPITALS if value.isupper() else 0.0)
 

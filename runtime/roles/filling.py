@@ -183,6 +183,14 @@ def _shape(recipe: Recipe, reading: Reading, way: Assignment) -> dict[str, float
             texts.append(
                 [w for w in reading.tokens if any(a <= w.start < b for a, b in value.ranges)]
             )
+    guessed = [
+        s.name
+        for s in recipe.slots
+        if s.type in ("choice", "boolean")
+        and s.name in way.values
+        and way.values[s.name] is not ABSENT
+        and not way.values[s.name].ranges
+    ]
     inside = [w for text in texts for w in text]
     own = reading.evidence.command - FUNCTION_WORDS
     ends = [w for text in texts for w in (text[:1] + text[1:][-1:])]
@@ -191,6 +199,7 @@ def _shape(recipe: Recipe, reading: Reading, way: Assignment) -> dict[str, float
         "swallowed": float(sum(w.lower in own for w in inside)),
         "edges": float(sum(w.lower in known for w in ends)),
         "marks": float(sum(not w.is_word for w in inside)),
+        "unnamed": float(len(guessed)),
         "question": float(reading.request.rstrip().endswith("?")),
     }
 

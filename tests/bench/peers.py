@@ -103,11 +103,12 @@ class Peer:
         return body
 
 
-def bfcl_rows(*names: str) -> Iterator[dict[str, Any]]:
-    """The rows of BFCL's files ``BFCL_v4_{name}.json``: requests with their functions."""
+def bfcl_rows(*names: str, part: str = ".") -> Iterator[dict[str, Any]]:
+    """The rows of BFCL's files ``BFCL_v4_{name}.json``: requests with their functions; with
+    ``part`` ``possible_answer``, what a checker compares answers with."""
     [data] = FOLDER.glob("lib/python*/site-packages/bfcl_eval/data")
     for name in names:
-        with (data / f"BFCL_v4_{name}.json").open(encoding="utf-8") as file:
+        with (data / part / f"BFCL_v4_{name}.json").open(encoding="utf-8") as file:
             yield from map(json.loads, file)
 
 

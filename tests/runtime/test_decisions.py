@@ -10,8 +10,9 @@ import pytest
 
 from runtime.budgets import Amount, Budget
 from runtime.core import Candidate, Decision, Kind, Task, from_json, to_json
-from runtime.decisions import Given, Verdict, decide, is_unsure, verdict
+from runtime.decisions import Verdict, decide, is_unsure, verdict
 from runtime.explain import flip
+from runtime.given import Given
 from runtime.policy import Policy
 from runtime.rules import Rule
 

@@ -37,6 +37,11 @@ async def test_where_one_way_is_left_no_model_is_asked() -> None:
     assert filled.choice is None and generator.asked == []
 
 
+def test_a_blank_in_quotes_is_no_label_and_no_error() -> None:
+    click = shell("click", Slot("label", "label", "the words on it"))
+    assert guess('press the " " button', click).confidence < 1.0
+
+
 OPEN = "let mom know we landed safely"
 
 
