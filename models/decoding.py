@@ -74,6 +74,8 @@ class Answer:
     drafted: int = 0
     _draft_limit: int = _FIRST_DRAFT
     _misses: int = 0
+    _cut: bool = False
+    """The grammar was forced further than there was room to write."""
 
     def decode(self) -> Generator[Feed, Rows, Generation]:
         """Yields what the model has to decode, and returns the finished answer."""
@@ -154,10 +156,11 @@ class Answer:
         if self.constraint is None or not self.decoding.fast_forward:
             return []
         room = self.max_tokens - len(self.tokens)
-        forced = self.constraint.forced(room)[:room]
-        for token in forced:
+        forced = self.constraint.forced(room)
+        self._cut = len(forced) > room
+        for token in forced[:room]:
             self._write(token, forced=True)
-        return forced
+        return forced[:room]
 
     def _masks(self, masks: list[NDArray[np.intp] | None], draft: Sequence[int]) -> None:
         """What the grammar allows now, and after each token of the draft. Runs beside the model."""
@@ -182,9 +185,8 @@ class Answer:
         if cuts:
             text = text[: min(cuts)]
         elif len(self.tokens) >= self.max_tokens:
-            finish = (
-                "stop" if self.constraint is not None and self.constraint.complete else "length"
-            )
+            whole = self.constraint is not None and self.constraint.complete and not self._cut
+            finish = "stop" if whole else "length"
         used = usage(
             self.progress.clock,
             prompt=len(self.prompt),

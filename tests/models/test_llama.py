@@ -134,6 +134,15 @@ async def test_length_ends_a_constrained_answer_and_says_so(generator: LlamaGene
     assert len(answer.tokens) == 8
 
 
+async def test_a_forced_end_that_has_no_room_is_a_cut_answer(generator: LlamaGenerator) -> None:
+    """What the grammar forces in one go may end the text, and still not fit."""
+    schema = record(name={"const": "a name that is much longer than five tokens are"})
+    answer = await generator.generate(ask("name it"), schema=schema, max_tokens=5)
+    assert (answer.finish, len(answer.tokens)) == ("length", 5)
+    with pytest.raises(ValueError):
+        json.loads(answer.text)
+
+
 async def test_stop_texts_end_a_free_answer_and_are_left_out(generator: LlamaGenerator) -> None:
     whole = await generator.generate(ask("Count from one to nine."), max_tokens=24)
     stop = whole.text[6:9]
