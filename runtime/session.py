@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from runtime.drive import drive
 from runtime.ledger import Ledger
 from runtime.outcomes import History
 from runtime.policy import Policy
+from runtime.recall import drifts
 from runtime.report import summary
 from runtime.team import build_team, ledger_path, prefixes_path
+from runtime.trust import digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class Session:
     ledger: Ledger
     team: Team
     agent: Agent
+    drifted: Mapping[str, str] = field(default_factory=dict)
+    """Kinds whose answers went wrong more often than promised when the session began, and why it
+    is thought so: they want calibrating again."""
 
     async def run(
         self,
@@ -94,6 +99,11 @@ def open_session(
         team = build_team(config, policy, pool, watch=watch, own_display=own_display)
         for tool in team.tools.values():
             stack.callback(tool.close)
-        history = History.of(ledger.told())
-        agent = Agent(team, policy, approver, LedgerSpending(ledger.path), history)
-        yield Session(config, policy, ledger, team, agent)
+        told = ledger.told()
+        agent = Agent(team, policy, approver, LedgerSpending(ledger.path), History.of(told))
+        drifted = {
+            kind: watch.reason
+            for (kind, files), watch in drifts(told, policy.risk_alpha).items()
+            if watch.recalibrate and files == digests(team)
+        }
+        yield Session(config, policy, ledger, team, agent, drifted)

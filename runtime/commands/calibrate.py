@@ -14,9 +14,7 @@ import typer
 from runtime.calibration import ALPHAS, Calibrated, Row
 
 if TYPE_CHECKING:
-    from runtime.core import Event
     from runtime.labelled import Labelled
-    from runtime.risk_drift import Drift
     from runtime.session import Session
 
 app = typer.Typer(
@@ -32,6 +30,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")
 @app.command("show", epilog="Example: aidecamp calibrate show --json")
 def show_(as_json: Json = False) -> None:
     """Show what is certified for the models in use, and whether it still holds on the record."""
+    from runtime.recall import drifts
     from runtime.session import open_session
     from runtime.trust import digests
 
@@ -83,6 +82,7 @@ def run(
     from runtime.calibration import Calibration, calibrated
     from runtime.commands import show
     from runtime.labelled import load
+    from runtime.recall import record_rows
     from runtime.session import open_session
     from runtime.team import calibration_path
 
@@ -124,39 +124,6 @@ async def _rows(session: Session, steps: Sequence[Labelled], what: str, say: Any
             left = (time.monotonic() - begun) / done * (len(steps) - done)
             say(f"{what}: {done} of {len(steps)} steps, about {left:.0f} s left")
     return rows
-
-
-def record_rows(events: Sequence[Event]) -> list[tuple[str, Row]]:
-    """Local answers on record that are known to be right or wrong, by the id of their decision."""
-    from runtime.core import Task
-    from runtime.outcomes import known
-    from runtime.trust import recalled
-
-    tasks = {e.record.id: e.record for e in events if isinstance(e.record, Task)}
-    rows = []
-    for one in known(events):
-        decision = one.decision
-        model, task = decision.given.get("models", ""), tasks.get(decision.task_id)
-        if one.local and model and task is not None and "pick" in decision.signals:
-            signals = recalled(task, one.kind, decision)
-            rows.append((decision.id, Row(one.kind, model, signals, one.right)))
-    return rows
-
-
-def drifts(events: Sequence[Event], alpha: float) -> dict[tuple[str, str], Drift]:
-    """By kind and model files: whether answers given as sure go wrong more often than promised."""
-    from runtime.decisions import is_unsure
-    from runtime.outcomes import known
-    from runtime.risk_drift import watch_each
-
-    if alpha <= 0:
-        return {}
-    kept = (
-        (one.kind, str(one.decision.given.get("models", "")), not one.right)
-        for one in known(events)
-        if one.local and one.decision.rule.startswith("accept:") and not is_unsure(one.decision)
-    )
-    return watch_each(kept, alpha)
 
 
 def _body(entry: Calibrated) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from runtime.core import Decision, Step, Task, new_id
 if TYPE_CHECKING:
     from models.pool import Pool
     from runtime.config import Config
+    from runtime.given import Given
     from runtime.policy import Policy
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -71,6 +72,31 @@ def _alone(decision: Decision, task: Task, policy: Policy) -> str:
     return f"No General is configured: until one is, this would be {instead}."
 
 
+def _expected(
+    task: Task, step: Step, scored: Decision, given: Given, pool: Pool
+) -> tuple[Decision, Given]:
+    """With how likely each side is right, as far as that is calibrated for the local files."""
+    from models.digest import file_digest
+    from models.pool import GENERATOR
+    from runtime.calibration import family
+    from runtime.keeping import weighed
+    from runtime.ledger import Ledger
+    from runtime.outcomes import History
+    from runtime.team import calibration_path, ledger_path
+    from runtime.trust import Trust, signals_of
+
+    models = f"{pool.encoder().model}+{file_digest(pool.store.file(GENERATOR, 'model'))}"
+    ledger = Ledger(ledger_path())
+    history = History.of(ledger.told())
+    ledger.close()
+    kind = family(task, step)
+    signals = signals_of(task, step, scored, None, history)
+    judged = Trust.load(calibration_path()).before(kind, models, signals)
+    if judged is None:
+        return scored, given
+    return weighed(scored, given, judged, history.general(kind), models)
+
+
 def _decide(task: Task, config: Config, policy: Policy, pool: Pool) -> Decision:
     """As ``run`` would with somebody at the terminal, and as if there were a General."""
     import time
@@ -97,6 +123,7 @@ def _decide(task: Task, config: Config, policy: Policy, pool: Pool) -> Decision:
         general=True,
         person=True,
     )
+    scored, given = _expected(task, step, scored, given, pool)
     if policy.budgets and verdict(scored, task, given, policy).wanted:
         remote = build_general(config, policy, pool)
         preview = remote.preview(remote.messages(task, step))

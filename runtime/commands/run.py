@@ -126,10 +126,13 @@ def execute(
         except KeyboardInterrupt:
             console.print(f"stopped; the record is kept: aidecamp decisions list --task {task.id}")
             raise
+        drifted = session.drifted
     if not quiet:
         console.print()
         console.print(show.answer(body["answer"]))
         console.print(show.ending(body))
+        for kind, why in drifted.items():
+            console.print(f"{kind}: {why} (aidecamp calibrate run)", style="yellow", markup=False)
     return body
 
 

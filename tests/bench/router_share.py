@@ -8,8 +8,10 @@ sensitive actions that a task asks for, and no others. ``gui``, ``shell`` and
 50 and 40 %. One step here takes several small local calls and one remote call, so ``by_step``
 says the same of steps: those that no General was asked about / all steps but the refining ones.
 ``success``: tasks whose check of the real effect passed. ``risk``: wrong among the tasks kept
-local throughout and given as sure, at the thresholds as they stand. Energy is what the whole
-run took, with how it was measured. Progress goes to stderr; the last line is one JSON object.
+local throughout and given as sure, where at most ``alpha`` (5 %) of the answers may be: a kind that
+the shipped calibration cannot certify for that keeps none as sure, and asks the General. Energy
+is what the whole run took, with how it was measured. Progress goes to stderr; the last line is one
+JSON object.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from tests.bench.share_tasks import NOW, Act, ShareTask
 from tests.fakes import FakeGeneral
 
 CHARACTERS_PER_TOKEN = 4
+ALPHA = 0.05
 
 
 class ScriptedGeneral(FakeGeneral):
@@ -133,13 +136,14 @@ class Person:
 
 
 @contextlib.contextmanager
-def plain_home() -> Iterator[Path]:
-    """A data folder of its own with the user's models in it and the defaults for all else: no
-    configuration, no other General, no thresholds of the user's."""
+def plain_home(alpha: float) -> Iterator[Path]:
+    """A data folder of its own with the user's models in it, this ``risk_alpha``, and the defaults
+    for all else: no other General, no calibration of the user's."""
     models = data_dir() / "models"
     with tempfile.TemporaryDirectory(prefix="aidecamp-home-") as name:
         home = Path(name)
         (home / "models").symlink_to(models)
+        (home / "policy.toml").write_text(f"risk_alpha = {alpha}\n", "utf-8")
         kept = {k: v for k, v in os.environ.items() if not k.startswith("AIDECAMP_")}
         with mock.patch.dict(os.environ, {**kept, "AIDECAMP_HOME": name}, clear=True):
             yield home
@@ -255,7 +259,7 @@ def risk(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def measure(match: str = "", *, explain: bool = False) -> dict[str, Any]:
+def measure(match: str = "", *, explain: bool = False, alpha: float = ALPHA) -> dict[str, Any]:
     """Run the workloads; ``match``: only tasks whose id holds it."""
     tasks = [(n, t) for n, t in enumerate((*PARSE, *SHELL, *GUI), 1) if match in t.id]
     rows: list[dict[str, Any]] = []
@@ -263,7 +267,7 @@ def measure(match: str = "", *, explain: bool = False) -> dict[str, Any]:
     started, meter = time.perf_counter(), Meter.start()
     with (
         ScriptedGeneral() as general,
-        plain_home(),
+        plain_home(alpha),
         work_folders() as base,
         open_session(
             privacy="auto",
@@ -284,6 +288,7 @@ def measure(match: str = "", *, explain: bool = False) -> dict[str, Any]:
                 note(f"    {item.text}\n    {str(row['answer'])[:300]}\n    {row['reason'][:300]}")
     return {
         **figures(rows),
+        "alpha": alpha,
         "energy": meter.stop().to_json(),
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -297,8 +302,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--match", default="", help="part of the tasks' ids")
     parser.add_argument("--explain", action="store_true", help="say why each went wrong")
+    parser.add_argument("--alpha", type=float, default=ALPHA, help="the policy's risk_alpha")
     options = parser.parse_args()
-    print(json.dumps(measure(options.match, explain=options.explain)))
+    print(json.dumps(measure(options.match, explain=options.explain, alpha=options.alpha)))
 
 
 if __name__ == "__main__":
