@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from models.base import Choice, Generation, Generator, Message, Usage
+from models.errors import ContextOverflow, SchemaRefused
 from runtime.roles.assigning import Assignment, Reading, assignments, read
 from runtime.roles.candidates import ABSENT, Word
 from runtime.roles.evidence import FUNCTION_WORDS, align
@@ -39,8 +40,8 @@ UNNAMED_FACTOR = 0.9
 """The same for a moment that a convention completed, and a choice the request does not name."""
 JSON_TOKENS = 384
 GAP = 6.0
-SECOND_TOKENS = 64
-"""Bound on a second opinion: a longer text is not compared."""
+SECOND_TOKENS, SECOND_CHARS = 64, 200
+"""Bounds on a second opinion, and on the texts that one is asked about."""
 FREE_TEXT: frozenset[SlotType] = frozenset(("text", "lines", "name", "pattern", "label"))
 """Slots whose value could be cut from the request in many ways: where a second opinion pays."""
 
@@ -155,7 +156,7 @@ async def _second_opinion(
         for s in recipe.slots
         if s.type in FREE_TEXT and s.name in shown and not way.values[s.name].quoted
     ]
-    if not asked:
+    if not asked or any(len(str(shown[n])) > SECOND_CHARS for n in asked):
         return None, None
     properties = {n: {"type": "string"} if n in asked else {"const": v} for n, v in shown.items()}
     schema = {
@@ -164,7 +165,10 @@ async def _second_opinion(
         "required": list(properties),
         "additionalProperties": False,
     }
-    second = await generator.generate(messages, schema=schema, max_tokens=SECOND_TOKENS)
+    try:
+        second = await generator.generate(messages, schema=schema, max_tokens=SECOND_TOKENS)
+    except (ContextOverflow, SchemaRefused):
+        return None, None  # the answer needs no opinion on it
     try:
         said = json.loads(second.text)
     except ValueError:

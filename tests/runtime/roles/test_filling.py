@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models.errors import ContextOverflow
 from models.pool import Pool
 from runtime.roles.assigning import assignments, read
 from runtime.roles.evidence import align, evidence
@@ -35,6 +36,40 @@ async def test_where_one_way_is_left_no_model_is_asked() -> None:
     )
     assert filled.arguments == {"minutes": 10}
     assert filled.choice is None and generator.asked == []
+
+
+class Overflowing(FakeGenerator):
+    """Chooses, and has no room to generate."""
+
+    async def generate(self, *arguments: Any, **options: Any) -> Any:
+        raise ContextOverflow("4,097 tokens; at most 4,096 fit")
+
+
+NAMED = shell("find", Slot("name", "pattern", "part of the file name"))
+
+
+async def test_a_second_opinion_says_how_much_of_it_is_the_same() -> None:
+    for said, agreement in (("invoice", 1.0), ("Invoice", 1.0), ("invoice files", 1 / 3)):
+        generator = FakeGenerator([0, json.dumps({"name": said})])
+        filled = await fill(
+            generator, "find files named invoice", NAMED, now=NOW, folder=FOLDER,
+            second_opinion=True,
+        )  # fmt: skip
+        assert filled.arguments == {"name": "invoice"}
+        assert filled.agreement == pytest.approx(agreement)
+
+
+@pytest.mark.parametrize(
+    ("text", "generator"),
+    [
+        ('find files named "invoice"', FakeGenerator()),  # quotes leave no doubt
+        ('find files named "' + "x" * 300 + '"', FakeGenerator()),
+        ("find files named invoice", Overflowing([0])),
+    ],
+)
+async def test_an_answer_needs_no_second_opinion(text: str, generator: FakeGenerator) -> None:
+    filled = await fill(generator, text, NAMED, now=NOW, folder=FOLDER, second_opinion=True)
+    assert filled.problems == () and filled.second is None and filled.agreement is None
 
 
 def test_a_blank_in_quotes_is_no_label_and_no_error() -> None:
