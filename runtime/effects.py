@@ -57,11 +57,12 @@ class Effects:
         self,
         text: str,
         row: NDArray[np.float32],
+        scored: Scores,
         probability: Callable[[Scores, int], float],
     ) -> dict[str, float]:
         """Effects in log odds on ``probability(scores, i)``, the largest first.
 
-        ``row``: the text's features, shape ``[1, columns]``.
+        ``row``: the text's features, shape ``[1, columns]``; ``scored``: what the head made of it.
         """
         import numpy as np
 
@@ -85,8 +86,7 @@ class Effects:
                 meant + said[1:],
             ]
         )
-        similar = np.sort(_rows(head.bank, row[:, :cut])[0])
-        near = np.tile([similar[-1], similar[-min(5, len(similar))]], (len(logits), 1))
+        near = np.tile([scored.nearest[0], scored.fifth[0]], (len(logits), 1))
         near[3] = self._typical
         scores = scores_of(head, logits, near)
         moved = [log_odds(probability(scores, i)) for i in range(len(logits))]
@@ -120,6 +120,7 @@ def scores_of(head: Head, logits: Floats, near: Floats) -> Scores:
         classes=softmax(inside.astype(np.float64), head.temperature),
         in_scope=sigmoid(head.scope_slope * head.scope_score(evidence) + head.scope_offset),
         nearest=near[:, 0],
+        fifth=near[:, 1],
     )
 
 

@@ -197,7 +197,7 @@ class Router:
         def probability(at: Scores, i: int) -> float:
             return self.probability(self._reading(at, i), step.kind, task.surface)
 
-        effects = self._effects.of(step.text, row, probability)
+        effects = self._effects.of(step.text, row, scores, probability)
         if task.surface != "auto":
             free = self.probability(self._reading(scores), step.kind, "auto")
             moved = log_odds(probability(scores, 0)) - log_odds(free)

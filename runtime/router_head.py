@@ -41,6 +41,8 @@ class Scores:
     """P(in scope), calibrated, shape ``[n]``."""
     nearest: Floats
     """Cosine to the nearest training text, shape ``[n]``."""
+    fifth: Floats
+    """The same to the fifth-nearest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +92,7 @@ class Head:
             classes=softmax(logits, self.temperature),
             in_scope=sigmoid(self.scope_slope * self.scope_score(evidence) + self.scope_offset),
             nearest=evidence[:, EVIDENCE.index("nearest")],
+            fifth=evidence[:, EVIDENCE.index("fifth")],
         )
 
     def save(self, path: Path) -> None:

@@ -46,7 +46,7 @@ def test_an_effect_is_the_head_s_own_answer_with_that_signal_left_out(
 ) -> None:
     row = features(pool.encoder(), [TEXT])
     cut = head.bank.shape[1]
-    found = Effects(head).of(TEXT, row, lambda scores, i: shell(head, scores, i))
+    found = Effects(head).of(TEXT, row, head.score(row), lambda scores, i: shell(head, scores, i))
     whole = log_odds(shell(head, head.score(row), 0))
 
     no_words = row.copy()
@@ -72,7 +72,7 @@ def test_an_effect_is_the_head_s_own_answer_with_that_signal_left_out(
 
 def test_effects_come_largest_first_and_name_at_most_three_words(head: Head, pool: Pool) -> None:
     row = features(pool.encoder(), [TEXT])
-    found = Effects(head).of(TEXT, row, in_scope)
+    found = Effects(head).of(TEXT, row, head.score(row), in_scope)
     assert sorted(found.values(), key=lambda v: -abs(v)) == list(found.values())
     assert sum(name.startswith("word:") for name in found) <= SHOWN_WORDS
 
@@ -80,7 +80,8 @@ def test_effects_come_largest_first_and_name_at_most_three_words(head: Head, poo
 def test_a_long_or_empty_text_has_no_effects_of_single_words(head: Head, pool: Pool) -> None:
     effects = Effects(head)
     for text in (" ".join(["move"] * (MAX_WORDS + 1)), "", "?!"):
-        found = effects.of(text, features(pool.encoder(), [text]), in_scope)
+        row = features(pool.encoder(), [text])
+        found = effects.of(text, row, head.score(row), in_scope)
         assert not any(name.startswith("word:") for name in found)
 
 
