@@ -4,6 +4,8 @@ Answers every labelled step with the default local models, learns on the trainin
 a tool here serves (``reach``) and the score of each kind (``cascade``), and certifies thresholds
 on the calibration part.
 
+``--certify``: the last part alone, as when calibration steps were added.
+
 Reach is a signal of the Tool User itself, so the calibration part is answered with the reach that
 was just learned; a training step is weighed with one that was learned without it.
 """
@@ -21,11 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.pool import Pool
-from runtime.calibration import Calibrated, Row, calibrated
+from runtime.calibration import Calibrated, Calibration, Row, certified, fitted
 from runtime.config import load_config
 from runtime.labelled import Part, load
 from runtime.policy import Policy
 from runtime.reach import SHIPPED as REACH
+from runtime.reach import Reach
 from runtime.rehearsal import Rehearsed, rehearse, with_reach
 from runtime.roles.tool_user import ToolUser
 from runtime.team import build_team
@@ -54,32 +57,46 @@ async def answered(team: Team, policy: Policy, part: Part) -> list[Rehearsed]:
     return done
 
 
-def fit(folder: Path) -> dict[str, Any]:
-    """Write reach, calibration and card into ``folder``, and return the scores."""
+def fit(folder: Path) -> None:
+    """Learn reach and scores on the training part, and write them into ``folder``, certified for
+    nothing yet."""
     pool, policy = Pool(), Policy()
     try:
         team = build_team(load_config(), policy, pool)
         training = asyncio.run(answered(team, policy, "train"))
-        reach, fitting = with_reach(training, pool.encoder())
-        reach.save(folder / REACH.name)
+        reach, rows = with_reach(training, pool.encoder())
+    finally:
+        pool.close()
+    reach.save(folder / REACH.name)
+    scores, refused = fitted(rows)
+    for (kind, _), why in refused.items():
+        say(f"{kind}: {why}")
+    certified(scores, (), source="not certified").save(folder / CALIBRATION.name)
+
+
+def certify(folder: Path) -> dict[str, Any]:
+    """Certify the scores in ``folder`` on the calibration part, write them there with a card, and
+    return what is kept at each promise."""
+    pool, policy = Pool(), Policy()
+    before = Calibration.load(folder / CALIBRATION.name)
+    try:
+        team = build_team(load_config(), policy, pool)
         if isinstance(team.tool_user, ToolUser):
-            team.tool_user.reach = reach
+            team.tool_user.reach = Reach.load(pool.encoder().model, folder / REACH.name)
         certifying = asyncio.run(answered(team, policy, "calibration"))
     finally:
         pool.close()
     rows = [one.row for one in certifying if one.row is not None]
+    scores = {key: entry.cascade for key, entry in before.entries.items()}
     day = time.strftime("%Y-%m-%d")
-    found, refused = calibrated(fitting, rows, source=f"labelled steps of this release, {day}")
+    found = certified(scores, rows, source=f"labelled steps of this release, {day}")
     found.save(folder / CALIBRATION.name)
-    for (kind, _), why in refused.items():
-        say(f"{kind}: {why}")
     entries = {kind: entry for (kind, _), entry in found.entries.items()}
     card = TEMPLATE.read_text("utf-8")
-    models = " + ".join(next(iter(found.entries))[1].split("+"))
     for name, text in (
-        ("fates", _fates(training, certifying)),
+        ("fates", _fates(certifying)),
         ("scores", _scores(entries, rows)),
-        ("models", models),
+        ("models", " + ".join(next(iter(scores))[1].split("+"))),
     ):
         card = card.replace(f"{{{name}}}", text)
     (folder / CARD.name).write_text(card, "utf-8")
@@ -89,14 +106,13 @@ def fit(folder: Path) -> dict[str, Any]:
     }
 
 
-def _fates(training: Sequence[Rehearsed], certifying: Sequence[Rehearsed]) -> str:
-    lines = ["| part | steps | answered here | sent on by the Router | split | no tool |"]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
-    for name, part in (("training", training), ("calibration", certifying)):
-        fates = Counter(one.fate for one in part)
-        counts = " | ".join(str(fates[f]) for f in ("answered", "escalated", "split", "no-tool"))
-        lines.append(f"| {name} | {len(part)} | {counts} |")
-    return "\n".join(lines)
+def _fates(done: Sequence[Rehearsed]) -> str:
+    fates = Counter(one.fate for one in done)
+    return (
+        f"Of {len(done):,} calibration steps, {fates['answered']:,} were answered here; the Router "
+        f"sent {fates['escalated']} on, the Refiner split {fates['split']}, and {fates['no-tool']} "
+        "were read as something that no tool does."
+    )
 
 
 def _scores(entries: dict[str, Calibrated], rows: Sequence[Row]) -> str:
@@ -121,8 +137,10 @@ def _scores(entries: dict[str, Calibrated], rows: Sequence[Row]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.parse_args()
-    print(json.dumps(fit(CALIBRATION.parent)))
+    parser.add_argument("--certify", action="store_true", help="keep what was learned before")
+    if not parser.parse_args().certify:
+        fit(CALIBRATION.parent)
+    print(json.dumps(certify(CALIBRATION.parent)))
 
 
 if __name__ == "__main__":

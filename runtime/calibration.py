@@ -145,38 +145,42 @@ class Calibration:
         return Calibration(entries)
 
 
-def calibrated(
-    fitting: Iterable[Row],
-    certifying: Iterable[Row],
+def fitted(rows: Iterable[Row]) -> tuple[dict[Key, Cascade], dict[Key, str]]:
+    """The score of each kind and set of model files, and why some have none."""
+    found, refused = dict[Key, Cascade](), dict[Key, str]()
+    for key, own in _by_key(rows).items():
+        signals, right = [r.signals for r in own], [r.right for r in own]
+        try:
+            found[key] = fit_cascade(signals, right, model=key[1])
+        except UsageError as error:
+            refused[key] = f"{error.message}; {error.hint}"
+    return found, refused
+
+
+def certified(
+    scores: Mapping[Key, Cascade],
+    rows: Iterable[Row],
     *,
     source: str,
     alphas: Sequence[float] = ALPHAS,
     delta: float = DELTA,
-) -> tuple[Calibration, dict[Key, str]]:
-    """What rows give, each kind and set of model files on its own; and why some give nothing.
+) -> Calibration:
+    """Each score with the thresholds that ``rows`` certify for it.
 
-    ``fitting`` rows give the score, ``certifying`` ones its thresholds: none may be in both, nor a
-    paraphrase of one. An answer in which the verifier found a problem is never kept, so it scores 0
-    there. Each certificate is wrong with a probability of at most ``delta``; all of them together
-    with one of at most the sum.
+    None of the rows may have been fitted on, nor a paraphrase of one. An answer in which the
+    verifier found a problem is never kept, so it scores 0. Each certificate is wrong with a
+    probability of at most ``delta``; all of them together with one of at most the sum.
     """
     import numpy as np
 
-    found, refused = Calibration(), dict[Key, str]()
-    certify_with = _by_key(certifying)
-    for (kind, model), own in _by_key(fitting).items():
-        rows = certify_with.get((kind, model), [])
-        try:
-            cascade = fit_cascade([r.signals for r in own], [r.right for r in own], model=model)
-        except UsageError as error:
-            refused[kind, model] = f"{error.message}; {error.hint}"
-            continue
-        scores = kept_scores(cascade, [r.signals for r in rows])
-        right = np.array([r.right for r in rows], dtype=bool)
-        certified = {a: certify(scores, right, a, delta) for a in alphas}
-        entry = Calibrated(cascade, certified, len(rows), sum(r.right for r in rows), source)
-        found = found.put(kind, entry)
-    return found, refused
+    found, own = Calibration(), _by_key(rows)
+    for (kind, model), cascade in scores.items():
+        part = own.get((kind, model), [])
+        values = kept_scores(cascade, [r.signals for r in part])
+        right = np.array([r.right for r in part], dtype=bool)
+        held = {a: certify(values, right, a, delta) for a in alphas}
+        found = found.put(kind, Calibrated(cascade, held, len(part), int(right.sum()), source))
+    return found
 
 
 def _by_key(rows: Iterable[Row]) -> dict[Key, list[Row]]:

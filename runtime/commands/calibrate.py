@@ -79,7 +79,7 @@ def run(
 ) -> None:
     """Answer every labelled step with the models in use (nothing is done), and calibrate on that
     and on what the record knows to be right or wrong. Takes minutes."""
-    from runtime.calibration import Calibration, calibrated
+    from runtime.calibration import Calibration, certified, fitted
     from runtime.commands import show
     from runtime.labelled import load
     from runtime.recall import record_rows
@@ -98,7 +98,8 @@ def run(
         (fitting if zlib.crc32(id_.encode()) % 5 < 2 else certifying).append(row)
     day = time.strftime("%Y-%m-%d")
     source = f"labelled steps of this release and {len(mine)} answers on record, {day}"
-    found, refused = calibrated(fitting, certifying, source=source)
+    scores, refused = fitted(fitting)
+    found = certified(scores, certifying, source=source)
     path = calibration_path()
     found.over(Calibration.load(path)).save(path)
     entries = {kind: entry for (kind, _), entry in found.entries.items()}

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from models.errors import StorageFailed
-from runtime.calibration import Calibrated, Calibration, Row, calibrated, kept_scores
+from runtime.calibration import (
+    Calibrated,
+    Calibration,
+    Key,
+    Row,
+    certified,
+    fitted,
+    kept_scores,
+)
 from runtime.cascade import Signals
 
 Q8, Q4 = "sha256:" + "8" * 64, "sha256:" + "4" * 64
@@ -27,6 +35,13 @@ def rows(
         right = bool(rng.random() < confidence ** (0.5 + bend))
         found.append(Row(kind, model, signals, right))
     return found
+
+
+def calibrated(
+    fitting: list[Row], certifying: list[Row], *, source: str
+) -> tuple[Calibration, dict[Key, str]]:
+    scores, refused = fitted(fitting)
+    return certified(scores, certifying, source=source), refused
 
 
 def one() -> Calibration:
