@@ -214,15 +214,18 @@ class _Table:
 def _least_rejected(table: _Table, alpha: float, delta: float) -> int | None:
     """Index of the least threshold that is certified, None where there is none.
 
-    Starts depend on how many rows are kept alone, never on which of them are wrong.
+    Starts depend on how many rows there are alone, never on which of them are wrong: the share of
+    those that more rows would be needed for goes to the others.
     """
     import numpy as np
 
     shares = np.zeros(len(table.thresholds))
-    for wrong, share in STARTS:
-        enough = np.flatnonzero(table.kept >= rows_needed(alpha, delta * share, wrong))
-        if len(enough):
-            shares[enough[0]] += share
+    most = int(table.kept.max(initial=0))
+    within = [(w, s) for w, s in STARTS if rows_needed(alpha, delta * s, w) <= most]
+    whole = sum(share for _, share in within)
+    for wrong, share in within:
+        need = rows_needed(alpha, delta * share / whole, wrong)
+        shares[np.flatnonzero(table.kept >= need)[0]] += share / whole
     carried, least = 0.0, None
     for row, share in enumerate(shares):
         level = delta * (share + carried)
