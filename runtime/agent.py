@@ -34,6 +34,8 @@ from runtime.core import (
 from runtime.deciding import Deciding
 from runtime.decisions import is_unsure, role_decision
 from runtime.gate import judge
+from runtime.given import Given
+from runtime.keeping import acceptance
 from runtime.ledger import open_actions, records
 from runtime.outcomes import NO_HISTORY, History
 from runtime.policy import Policy
@@ -377,11 +379,14 @@ class Agent:
         value, confidence, calls = await self.team.formatter.format(task, step, decision, data)
         for call in calls:
             yield replace(call, step_id=step.id, decision_id=decision.id)
-        threshold = self.policy.accepts("format")
+        threshold, promise = self.policy.accepts("format"), ""
+        if decision.given and decision.chosen.startswith("local:"):
+            threshold, promise = acceptance(Given.from_json(decision.given), self.policy)
         if is_unsure(decision):
             progress.unsure.append(decision.reason)
-        if confidence < threshold:
-            progress.unsure.append(f"formatting confidence {confidence:.2f} < {threshold:.2f}")
+        elif confidence < threshold:
+            why = promise or f"below {threshold:.2f}"
+            progress.unsure.append(f"formatting confidence {confidence:.2f}: {why}")
         if step.index > step.total:
             progress.results.clear()  # the formatting of everything so far replaces it
         progress.add(step, value)

@@ -20,7 +20,7 @@ from pydantic_settings import (
 from models.errors import UsageError
 from models.retry import Patience
 from runtime.core import Privacy
-from runtime.policy import Policy, with_settings
+from runtime.policy import RISK_ALPHA, Policy, with_settings
 
 KEYRING_SERVICE = "aidecamp"
 PATIENCE = Patience()
@@ -117,9 +117,13 @@ class Config(BaseSettings):
         on top. Raises UsageError on what cannot be read."""
         from runtime.policy_file import read
 
-        policy = with_settings(Policy(), self.policy, where="config.toml: [policy]")
-        file = policy_file()
+        policy, file = self.base_policy(), policy_file()
         return read(file, policy) if file.is_file() else policy
+
+    def base_policy(self) -> Policy:
+        """The defaults and ``[policy]`` of ``config.toml``, without ``policy.toml``."""
+        base = Policy(risk_alpha=RISK_ALPHA)
+        return with_settings(base, self.policy, where="config.toml: [policy]")
 
     def asking(self, url: str) -> Config:
         """This configuration with the General at ``url`` and no other. A key that was set for a

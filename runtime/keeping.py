@@ -19,15 +19,18 @@ def acceptance(given: Given, policy: Policy) -> tuple[float, str]:
     """The least score at which a local answer is given as sure, and what that rests on, in words.
 
     A threshold that the user set stands first; then what is certified for the policy's alpha, or
-    for a smaller one; then nothing is.
+    for a smaller one; then nothing is. Where nothing is promised, what is calibrated must be more
+    likely right than wrong, and for the rest the confidence decides.
     """
-    kind = given.kinds[0]
-    if not given.certified or policy.fixes_acceptance(kind):
-        own = "your accept_threshold" if policy.fixes_acceptance(kind) else "not calibrated"
-        return policy.accepts(kind), own
-    alpha = policy.risk_alpha
+    kind, alpha = given.kinds[0], policy.risk_alpha
+    if policy.fixes_acceptance(kind):
+        return policy.accepts(kind), "your accept_threshold"
     if alpha <= 0:
-        return EVEN, "more likely right than wrong"
+        if given.certified:
+            return EVEN, "more likely right than wrong"
+        return policy.accepts(kind), "not calibrated"
+    if not given.certified:
+        return NEVER, f"alpha {alpha:.3g} is not promised of {kind}: nothing is calibrated for it"
     held = [t for a, t in given.certified.items() if float(a) <= alpha + 1e-9 and t is not None]
     if held:
         return min(held), f"at most {alpha:.3g} of such answers wrong, certified"
@@ -37,9 +40,9 @@ def acceptance(given: Given, policy: Policy) -> tuple[float, str]:
 
 
 def accepted_words(p: float, threshold: float, promise: str, given: Given) -> str:
-    if threshold > 1.0:
-        return f"P(answer right) = {p:.2f}, but {promise}"
     name = "P(answer right)" if given.certified else "confidence"
+    if threshold > 1.0:
+        return f"{name} = {p:.2f}, but {promise}"
     return f"{name} = {p:.2f}, {relation(p >= threshold)} {threshold:.2f} ({promise})"
 
 

@@ -17,6 +17,7 @@ from runtime.rules import Rule
 
 GeneralFailedPolicy = Literal["local", "ask"]
 DEFAULT = "default"
+RISK_ALPHA = 0.1
 EVEN = 0.5
 """More likely right than wrong."""
 NEVER = 1.01
@@ -50,13 +51,15 @@ class Policy:
             "format": 0.5,
         }
     )
-    """Least confidence of a local answer at which it is given as sure, where no calibration says
-    how often such answers are right; set in a file, it stands before ``risk_alpha``. Confidences
-    are products of a pick's and its slots' probabilities and come out low."""
-    risk_alpha: float = 0.1
+    """Least confidence of a local answer at which it is given as sure, where nothing is promised
+    and no calibration says how often such answers are right; set in a file, it stands before
+    ``risk_alpha``. Confidences are products of a pick's and its slots' probabilities and come out
+    low."""
+    risk_alpha: float = 0.0
     """At most this share of the answers that are kept local and given as sure may be wrong. The
-    score that an answer must reach is what the calibration certifies for it. 0: no promise; an
-    answer is sure where it is more likely right than wrong."""
+    score that an answer must reach is what the calibration certifies for it; what is not
+    calibrated is not given as sure. 0: no promise, and an answer is sure where it is more likely
+    right than wrong. Users get ``RISK_ALPHA`` unless they say otherwise."""
     least_benefit: float = 0.0
     """A doubtful step goes to the General where P(General right) - P(local right) is at least
     this; below it, the local answer stands, marked unsure."""

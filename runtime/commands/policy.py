@@ -13,7 +13,7 @@ import typer
 
 from models.errors import UsageError
 from runtime.budgets import UNITS, LedgerSpending, shown
-from runtime.policy import DEFAULT, SETTINGS, Policy, with_settings
+from runtime.policy import DEFAULT, SETTINGS, Policy
 from runtime.rules import Rule
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def policy_from(file: Path) -> Policy:
 def _base() -> Policy:
     from runtime.config import load_config
 
-    return with_settings(Policy(), load_config().policy, where="config.toml: [policy]")
+    return load_config().base_policy()
 
 
 @app.command("show", epilog="Example: aidecamp policy show --json")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from runtime.config import Config, GeneralConfig, general_key
+from models.errors import UsageError
+from runtime.config import Config, GeneralConfig, general_key, load_config
+from runtime.policy import RISK_ALPHA
 
 CONFIGURED = Config(
     general=GeneralConfig(base_url="https://one.example/v1", api_key="for one"),
@@ -35,3 +39,15 @@ def test_generals_are_asked_in_their_order() -> None:
         "https://one.example/v1",
         "https://two.example/v1",
     ]
+
+
+def test_users_get_a_promise_unless_they_say_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path))
+    assert load_config().make_policy().risk_alpha == RISK_ALPHA
+    (tmp_path / "policy.toml").write_text("risk_alpha = 0.02\n", "utf-8")
+    assert load_config().make_policy().risk_alpha == 0.02
+    (tmp_path / "policy.toml").write_text("risk_alpha = 5\n", "utf-8")
+    with pytest.raises(UsageError, match="share below 1"):
+        load_config().make_policy()

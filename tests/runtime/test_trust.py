@@ -20,7 +20,7 @@ from runtime.policy import Policy, with_settings
 from runtime.replay import again
 from runtime.risk import Certified, certify
 from runtime.trust import Trust, digests, signals_of
-from tests.fakes import FakeGeneral, FakeTool, FakeToolUser, recipe
+from tests.fakes import FakeGeneral, FakeRefiner, FakeTool, FakeToolUser, recipe
 from tests.runtime.test_agent import general, run, task, team
 
 FILES = "+".join(FakeToolUser.models)
@@ -144,6 +144,23 @@ async def test_files_that_were_not_calibrated_say_so_and_go_by_confidence(tmp_pa
     decision = judged(events)
     assert (result.status, decision.probability) == ("done", 0.9)
     assert "not calibrated" in decision.reason and not decision.given["certified"]
+
+
+async def test_a_promise_is_not_made_for_files_that_were_not_calibrated(tmp_path: Path) -> None:
+    agent = Agent(made(0.99, trust=Trust()), Policy(risk_alpha=0.1))
+    result, events = await run(agent, task(), tmp_path)
+    assert result.status == "unsure" and judged(events).threshold > 1.0
+    assert "alpha 0.1 is not promised of shell: nothing is calibrated for it" in result.reason
+
+
+async def test_a_promise_is_not_made_for_formatting_which_nothing_calibrates(
+    tmp_path: Path,
+) -> None:
+    for alpha, status in ((0.1, "unsure"), (0.0, "done")):
+        formats = made(0.9, refiner=FakeRefiner("format"))
+        result, _ = await run(Agent(formats, Policy(risk_alpha=alpha)), task(), tmp_path)
+        assert result.status == status
+    assert result.reason == ""
 
 
 async def test_a_kept_answer_can_be_decided_again_under_a_stricter_alpha(tmp_path: Path) -> None:
