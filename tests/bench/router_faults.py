@@ -3,7 +3,8 @@
     python -m tests.bench.router --suite faults        python -m tests.bench.router_faults
 
 Each fault is a real HTTP server on loopback, asked by a team of its own with the local models
-and the default policy, but for ``general_timeout_s``. Under each, the same tasks run with privacy
+and the default policy, but for ``general_timeout_s`` and with no promise (``risk_alpha``), which
+would have some of the first four ask a General, too. Under each, the same tasks run with privacy
 ``auto``: four that need no General, whose effect is looked at and which must not make a
 connection; two plans, that only the General can answer; and two calls that local models are not
 sure of, one of them a write. With a right General, all are done. Without one, plans are declined,
@@ -188,7 +189,7 @@ def environment(spare: str | None) -> Iterator[None]:
     """The settings of this benchmark, as a user would set them."""
     values = {
         "AIDECAMP_GENERAL__API_KEY": "none",
-        "AIDECAMP_POLICY": json.dumps({"general_timeout_s": GENERAL_TIMEOUT_S}),
+        "AIDECAMP_POLICY": json.dumps({"general_timeout_s": GENERAL_TIMEOUT_S, "risk_alpha": 0.0}),
         "AIDECAMP_GENERALS": json.dumps(
             [{"name": "spare", "base_url": spare, "model": "spare", "api_key": "none"}]
             if spare

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import copy
 import json
 import os
 import socket
@@ -40,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import AidecampError
+from runtime.agent import Agent
 from runtime.core import Action, Call, Decision, Kind, Outcome, Privacy, Step, Task, new_id
 from runtime.session import Session, open_session
 from runtime.tools.recipe import Proposal, Recipe
@@ -120,9 +120,10 @@ def scripted(session: Session, item: PrivateTask) -> Session:
     elif item.way == "repair":
         tools = {**team.tools, "shell": FailingTool(item.output)}
         team = replace(team, tool_user=Proposer(1.0, 0.0), tools=tools)
-    agent = copy.copy(session.agent)
-    agent.team = team
-    return replace(session, team=team, agent=agent)
+    # No promise: the scripted answers are those of no calibrated file.
+    policy, made = replace(session.policy, risk_alpha=0.0), session.agent
+    agent = Agent(team, policy, made.approver, made.deciding.spending)
+    return replace(session, team=team, policy=policy, agent=agent)
 
 
 @contextmanager
