@@ -83,6 +83,7 @@ class Candidate:
     """``local:<role>`` or ``general``."""
     model: str
     probability: float | None
+    """That its answer is right: what is calibrated for these files, or told of the General."""
     latency_ms: float | None
     cost_usd: float | None
 

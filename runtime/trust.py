@@ -48,9 +48,10 @@ def evidence_of(proposal: Proposal) -> dict[str, float]:
     return {**proposal.signals, "problems": float(len(proposal.problems))}
 
 
-def recalled(task: Task, kind: str, decision: Decision) -> Signals:
-    """The signals of an answer on record; ``decision`` is the one that judged it."""
-    return _signals(task, kind, decision.signals, decision, NO_HISTORY)
+def recalled(task: Task, kind: str, decision: Decision, history: History) -> Signals:
+    """The signals of an answer on record; ``decision`` is the one that judged it, ``history`` what
+    was known of earlier ones."""
+    return _signals(task, kind, decision.signals, decision, history)
 
 
 def _signals(

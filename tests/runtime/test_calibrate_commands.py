@@ -84,6 +84,18 @@ async def test_answers_that_go_wrong_too_often_propose_to_calibrate_again(
     assert drifts(events, 0.0) == {}
 
 
+async def test_a_row_of_the_record_knows_how_earlier_answers_turned_out(tmp_path: Path) -> None:
+    events: list[Event] = []
+    for number, right in enumerate((False, True, True)):
+        own, decision = await kept(tmp_path / str(number))
+        said = Judgement(new_id("jud"), decision.task_id, decision.id, right)
+        events += [*own, Event(decision.task_id, 1.0, said)]
+    seen = [
+        (row.signals.history_right, row.signals.history_wrong) for _, row in record_rows(events)
+    ]
+    assert seen == [(0, 0), (0, 1), (1, 1)]
+
+
 async def test_an_escalated_answer_is_not_held_against_the_local_promise(tmp_path: Path) -> None:
     from tests.fakes import FakeGeneral
 
