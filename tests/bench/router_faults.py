@@ -185,9 +185,10 @@ def faults() -> tuple[Fault, ...]:
 
 
 @contextmanager
-def environment(spare: str | None) -> Iterator[None]:
+def environment(url: str, spare: str | None) -> Iterator[None]:
     """The settings of this benchmark, as a user would set them."""
     values = {
+        "AIDECAMP_GENERAL__BASE_URL": url,
         "AIDECAMP_GENERAL__API_KEY": "none",
         "AIDECAMP_POLICY": json.dumps({"general_timeout_s": GENERAL_TIMEOUT_S, "risk_alpha": 0.0}),
         "AIDECAMP_GENERALS": json.dumps(
@@ -261,9 +262,9 @@ def measure_fault(fault: Fault) -> tuple[int, int, int]:
         servers += [spare] if spare else []
         for server in servers:
             stack.enter_context(server)
-        stack.enter_context(environment(spare.base_url if spare else None))
+        stack.enter_context(environment(url, spare.base_url if spare else None))
         ledger = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ledger.db"
-        session = stack.enter_context(open_session(privacy="auto", general=url, ledger_file=ledger))
+        session = stack.enter_context(open_session(privacy="auto", ledger_file=ledger))
         for job in JOBS:
             deadline = LOCAL_S + (GENERAL_TIMEOUT_S if job.need != "none" else 0.0)
             before = sum(len(s.received) for s in servers)
