@@ -63,23 +63,32 @@ def fit_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
 def fit_platt(scores: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and offset of ``sigmoid(slope * score + offset)`` = P(positive).
 
-    Platt's smoothed targets keep both finite where the scores separate perfectly. Newton's method.
+    Platt's smoothed targets keep both finite where the scores separate perfectly.
     """
     import numpy as np
 
     n_yes, n_no = int(positive.sum()), int((~positive).sum())
     target = np.where(positive, (n_yes + 1) / (n_yes + 2), 1 / (n_no + 2))
     design = np.stack([scores, np.ones_like(scores)], axis=1)
-    theta = np.zeros(2)
+    slope, offset = fit_logistic(design, target, np.full(2, 1e-9))
+    return float(slope), float(offset)
+
+
+def fit_logistic(design: Floats, target: Floats, penalty: Floats) -> Floats:
+    """Weights ``[columns]`` of ``sigmoid(design @ weights)`` with the least log loss of ``target``
+    (0 to 1), and half of ``penalty`` times their squares. Newton's method, damped."""
+    import numpy as np
+
+    theta: Floats = np.zeros(design.shape[1])
 
     def loss(at: Floats) -> float:
         z = design @ at
-        return float((np.logaddexp(0.0, z) - target * z).sum())
+        return float((np.logaddexp(0.0, z) - target * z).sum() + 0.5 * (penalty * at**2).sum())
 
     for _ in range(100):
         p = sigmoid(design @ theta)
-        gradient = design.T @ (p - target)
-        curvature = (design * (p * (1 - p))[:, None]).T @ design + 1e-9 * np.eye(2)
+        gradient = design.T @ (p - target) + penalty * theta
+        curvature = (design * (p * (1.0 - p))[:, None]).T @ design + np.diag(penalty)
         step = np.linalg.solve(curvature, gradient)
         scale = 1.0
         while scale > 1e-6 and loss(theta - scale * step) > loss(theta):
@@ -87,7 +96,7 @@ def fit_platt(scores: Floats, positive: NDArray[np.bool_]) -> tuple[float, float
         theta = theta - scale * step
         if np.abs(scale * step).max() < 1e-9:
             break
-    return float(theta[0]), float(theta[1])
+    return theta
 
 
 def fit_isotonic(scores: Floats, target: Floats) -> tuple[Floats, Floats]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtime.calibrate import sigmoid
+from runtime.calibrate import fit_logistic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,7 @@ class Layer:
 
 
 def fit_layer(table: Floats, target: Floats, l2: float = L2) -> Layer:
-    """The layer with the least log loss of ``target`` (0 to 1), penalized. Newton's method."""
+    """The layer with the least log loss of ``target`` (0 to 1), penalized."""
     import numpy as np
 
     known = np.isfinite(table)
@@ -54,21 +54,5 @@ def fit_layer(table: Floats, target: Floats, l2: float = L2) -> Layer:
     design = np.hstack([around / spread, np.ones((len(table), 1))])
     penalty = np.full(design.shape[1], l2)
     penalty[-1] = 1e-6
-    theta = np.zeros(design.shape[1])
-
-    def loss(at: Floats) -> float:
-        z = design @ at
-        return float((np.logaddexp(0.0, z) - target * z).sum() + 0.5 * (penalty * at**2).sum())
-
-    for _ in range(100):
-        p = sigmoid(design @ theta)
-        gradient = design.T @ (p - target) + penalty * theta
-        curvature = (design * (p * (1.0 - p))[:, None]).T @ design + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        scale = 1.0
-        while scale > 1e-6 and loss(theta - scale * step) > loss(theta):
-            scale /= 2.0
-        theta = theta - scale * step
-        if np.abs(scale * step).max() < 1e-9:
-            break
+    theta = fit_logistic(design, target, penalty)
     return Layer(mean, spread, theta[:-1], float(theta[-1]))

@@ -11,11 +11,12 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from models.base import Encoder, Generator
+from models.base import Encoder, Generation, Generator, Usage
 from models.errors import SchemaRefused, UsageError
 from models.schemas import violations
 from runtime.calibration import family
@@ -105,9 +106,9 @@ class ToolUser:
             self.generator, step.text, best, now=now, folder=folder, second_opinion=not doubts
         )
         if filled.messages and filled.usage is not None:
-            calls.append(self._fill_call(task, step, decision, filled))
+            calls.append(self._fill_call(step, decision, filled))
         if filled.second is not None:
-            calls.append(_second_call(task, step, decision, filled))
+            calls.append(_second_call(step, decision, filled, filled.second))
         problems = [*filled.problems, *_schema_problems(best, filled), *doubts]
         confidence = min(1.0, probability * filled.confidence)
         signals = {
@@ -166,7 +167,7 @@ class ToolUser:
             prefill_ms=ms,
         )
 
-    def _fill_call(self, task: Task, step: Step, decision: Decision, filled: Filled) -> Call:
+    def _fill_call(self, step: Step, decision: Decision, filled: Filled) -> Call:
         usage = filled.usage
         if usage is None:
             raise ValueError("no model was asked")
@@ -181,46 +182,40 @@ class ToolUser:
             answer, model = choice.option, choice.model
         else:
             raise ValueError("no model was asked")
-        return Call(
-            id=new_id("call"),
-            task_id=task.id,
-            step_id=step.id,
-            decision_id=decision.id,
-            kind=step.kind,
-            role="tool_user",
-            model=model,
-            messages=filled.messages,
-            parameters=parameters,
-            answer=answer,
-            confidence=filled.confidence,
-            tokens_in=usage.tokens_in,
-            tokens_out=usage.tokens_out,
-            tokens_cached=usage.tokens_cached,
-            queue_ms=usage.queue_ms,
-            prefill_ms=usage.prefill_ms,
-            decode_ms=usage.decode_ms,
-            mask_ms=usage.mask_ms,
+        call = _slm_call(step, decision, filled, usage)
+        confidence = filled.confidence
+        return replace(
+            call, model=model, parameters=parameters, answer=answer, confidence=confidence
         )
 
 
-def _second_call(task: Task, step: Step, decision: Decision, filled: Filled) -> Call:
+def _second_call(step: Step, decision: Decision, filled: Filled, second: Generation) -> Call:
     """The SLM's own opinion of the free texts, beside the answer."""
-    second = filled.second
-    if second is None:
-        raise ValueError("no second opinion was asked for")
-    usage = second.usage
-    return Call(
-        id=new_id("call"),
-        task_id=task.id,
-        step_id=step.id,
-        decision_id=decision.id,
-        kind=step.kind,
+    call = _slm_call(step, decision, filled, second.usage)
+    return replace(
+        call,
         role="verifier",
         model=second.model,
-        messages=filled.messages,
         parameters={"agreement": filled.agreement},
         answer=second.text,
         confidence=second.confidence,
+    )
+
+
+def _slm_call(step: Step, decision: Decision, filled: Filled, usage: Usage) -> Call:
+    """What any call of the SLM for a step has on record."""
+    return Call(
+        id=new_id("call"),
+        task_id=step.task_id,
+        step_id=step.id,
+        decision_id=decision.id,
+        kind=step.kind,
+        role="tool_user",
+        model="",
+        messages=filled.messages,
+        parameters={},
+        answer="",
+        confidence=None,
         tokens_in=usage.tokens_in,
         tokens_out=usage.tokens_out,
         tokens_cached=usage.tokens_cached,
