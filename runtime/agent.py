@@ -272,6 +272,8 @@ class Agent:
         for call in calls:
             yield replace(call, step_id=step.id, decision_id=repair.id, kind="repair")
         if repair.chosen.startswith("local:"):
+            if self.policy.risk_alpha > 0:
+                progress.unsure.append(f"a repair, of which nothing is promised: {failure}")
             async for record in self._perform(
                 task, step, repair, second, progress, sure=sure, repaired=True
             ):

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +60,18 @@ class Calibrated:
     right: int
     source: str
     """Where the rows are from, and when they were measured."""
+    at: float = 0.0
+    """When, in Unix seconds."""
 
     def holds(self, alpha: float) -> Certified | None:
-        """The certificate of ``alpha``, or of the largest alpha below it that was tested. None
-        where none was; one that does not hold says what the rows lack."""
-        tested = [a for a in self.certified if a <= alpha + 1e-12]
-        return self.certified[max(tested)] if tested else None
+        """The certificate that ``alpha`` is kept by: of those up to it that hold, the one with the
+        least threshold (``keeping.acceptance``); else the largest tested, which says what the rows
+        lack. None where none was tested."""
+        tested = [a for a in sorted(self.certified) if a <= alpha + 1e-9]
+        holding = [self.certified[a] for a in tested if self.certified[a].threshold is not None]
+        if holding:
+            return min(holding, key=lambda c: c.threshold or 0.0)
+        return self.certified[tested[-1]] if tested else None
 
     @property
     def thresholds(self) -> dict[str, float | None]:
@@ -100,6 +107,7 @@ class Calibration:
                     "rows": entry.rows,
                     "right": entry.right,
                     "source": entry.source,
+                    "at": entry.at,
                 }
                 for (kind, _), entry in sorted(self.entries.items())
             ],
@@ -120,7 +128,8 @@ class Calibration:
 
     @staticmethod
     def load(path: Path) -> Calibration:
-        """What is in ``path``; empty where there is no such file. Raises StorageFailed."""
+        """What is in ``path``, but for scores on other signals than this release reads; empty
+        where there is no such file. Raises StorageFailed."""
         try:
             content: Any = json.loads(path.read_text("utf-8"))
             if content["format"] != FORMAT:
@@ -128,18 +137,21 @@ class Calibration:
             entries: dict[Key, Calibrated] = {}
             for row in content["calibrated"]:
                 certified = [Certified(**c) for c in row["certified"]]
+                try:
+                    cascade = Cascade.from_dict(row["cascade"])
+                except UsageError:  # fitted on an earlier release's signals: not calibrated
+                    continue
                 entry = Calibrated(
-                    cascade=Cascade.from_dict(row["cascade"]),
+                    cascade=cascade,
                     certified={c.alpha: c for c in certified},
                     rows=int(row["rows"]),
                     right=int(row["right"]),
                     source=str(row["source"]),
+                    at=float(row.get("at", 0.0)),
                 )
                 entries[str(row["kind"]), entry.cascade.model] = entry
         except FileNotFoundError:
             return Calibration()
-        except UsageError as error:
-            raise _unreadable(path, error.message) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _unreadable(path, str(error)) from error
         return Calibration(entries)
@@ -179,7 +191,8 @@ def certified(
         values = kept_scores(cascade, [r.signals for r in part])
         right = np.array([r.right for r in part], dtype=bool)
         held = {a: certify(values, right, a, delta) for a in alphas}
-        found = found.put(kind, Calibrated(cascade, held, len(part), int(right.sum()), source))
+        entry = Calibrated(cascade, held, len(part), int(right.sum()), source, time.time())
+        found = found.put(kind, entry)
     return found
 
 
@@ -201,5 +214,5 @@ def kept_scores(cascade: Cascade, rows: Sequence[Signals]) -> Any:
 def _unreadable(path: Path, why: str) -> StorageFailed:
     return StorageFailed(
         f"The calibration in {path} cannot be read ({why}); the file was kept.",
-        hint="Move it away and calibrate again: aidecamp calibrate.",
+        hint="Move it away and calibrate again: aidecamp calibrate run.",
     )

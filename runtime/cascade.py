@@ -1,9 +1,9 @@
 """One calibrated score for a step, from what is known before its local answer and after it.
 
-Before: what the Router read, how long the step is, what is on offer, and how steps of its kind
-went so far. After: how sure the pick and the answer's own tokens are, what of the request nothing
-accounts for, and what the verifier found. A ridge logistic layer joins them (Platt scaling of a
-score that has several parts), one for each side, since what is not known yet is no average answer.
+Before: what the Router read, how long the step is, and what is on offer. After: how sure the pick
+and the answer's own tokens are, what of the request nothing accounts for, and what the verifier
+found. A ridge logistic layer joins them (Platt scaling of a score that has several parts), one for
+each side, since what is not known yet is no average answer.
 Where rows held out say that it helps, isotonic regression (Zadrozny and Elkan 2002) straightens
 what a layer bends, on cross-fitted rows, so that no row calibrates the score that it taught.
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FOLDS = 5
-PRIOR = 4.0
-"""Rows at the overall rate that a kind's own history is weighed against."""
 ISOTONIC_ROWS = 500
 """Below this, steps of isotonic regression are noise, and the layer's own probability stands."""
 
@@ -51,9 +49,6 @@ class Signals:
     """Function tools on offer."""
     schema_chars: int = 0
     """Length of the schema that the answer must meet, as JSON."""
-    history_right: int = 0
-    """Kept answers to steps of this kind, by this model file, that turned out right."""
-    history_wrong: int = 0
     pick: float | None = None
     """After: P(this tool is meant), from the encoder and the words."""
     second: float | None = None
@@ -97,7 +92,7 @@ class Signals:
         return self.confidence is not None or self.problems is not None
 
 
-BEFORE = ("probability", "margin", "nearest", "chars", "tools", "schema_chars", "history")
+BEFORE = ("probability", "margin", "nearest", "chars", "tools", "schema_chars")
 AFTER = (
     *("pick", "second", "confidence", "least_margin", "agreement", "likeness", "score", "gap"),
     *("verb_known", "taken", "swallowed", "edges", "marks", "unnamed", "question", "reach"),
@@ -116,7 +111,7 @@ def log_odds(probability: Floats) -> Floats:
     return odds
 
 
-def columns(rows: Sequence[Signals], base_rate: float = 0.5) -> Floats:
+def columns(rows: Sequence[Signals]) -> Floats:
     """Shape ``[len(rows), len(COLUMNS)]``; NaN where a signal is not known."""
     import numpy as np
 
@@ -132,8 +127,6 @@ def columns(rows: Sequence[Signals], base_rate: float = 0.5) -> Floats:
             *(row.agreement, row.likeness, row.score, row.gap, row.verb_known, row.taken),
             *(row.swallowed, row.edges, row.marks, row.unnamed, row.question, row.reach),
         )
-        seen = row.history_right + row.history_wrong
-        rate = (row.history_right + PRIOR * base_rate) / (seen + PRIOR)
         table.append(
             (
                 odds(row.probability),
@@ -142,7 +135,6 @@ def columns(rows: Sequence[Signals], base_rate: float = 0.5) -> Floats:
                 math.log1p(row.chars),
                 math.log1p(row.tools),
                 math.log1p(row.schema_chars),
-                odds(rate) if seen else math.nan,
                 odds(row.pick),
                 math.nan if row.second is None else row.second,
                 odds(row.confidence),
@@ -166,9 +158,9 @@ class Side:
     values: Floats
     """Calibrated probabilities at ``knots``, non-decreasing."""
 
-    def table(self, rows: Sequence[Signals], base_rate: float) -> Floats:
+    def table(self, rows: Sequence[Signals]) -> Floats:
         """Shape ``[len(rows), len(names)]``."""
-        picked: Floats = columns(rows, base_rate)[:, [COLUMNS.index(n) for n in self.names]]
+        picked: Floats = columns(rows)[:, [COLUMNS.index(n) for n in self.names]]
         return picked
 
     def probability(self, table: Floats) -> Floats:
@@ -198,7 +190,7 @@ class Side:
         if tuple(content["columns"]) != names:
             raise UsageError(
                 "The score was fitted on other signals than this version reads.",
-                hint="Calibrate again: aidecamp calibrate.",
+                hint="Calibrate again: aidecamp calibrate run.",
             )
         layer = content["layer"]
         return Side(
@@ -220,7 +212,6 @@ class Cascade:
 
     model: str
     """Their digests."""
-    base_rate: float
     before: Side
     after: Side
 
@@ -230,7 +221,7 @@ class Cascade:
 
         answered = np.array([row.answered for row in rows], dtype=bool)
         parts = {
-            side: self._side(side).probability(self._side(side).table(rows, self.base_rate))
+            side: self._side(side).probability(self._side(side).table(rows))
             for side in (False, True)
         }
         found: Floats = np.where(answered, parts[True], parts[False])
@@ -239,7 +230,7 @@ class Cascade:
     def effects(self, row: Signals) -> dict[str, float]:
         """How much each known signal moved the score, in log odds, against a typical step."""
         side = self._side(row.answered)
-        parts = side.layer.parts(side.table([row], self.base_rate))[0]
+        parts = side.layer.parts(side.table([row]))[0]
         return {n: float(p) for n, p in zip(side.names, parts, strict=True) if abs(p) > 1e-12}
 
     def _side(self, answered: bool) -> Side:
@@ -249,7 +240,6 @@ class Cascade:
         """JSON values that :meth:`from_dict` reads back."""
         return {
             "model": self.model,
-            "base_rate": self.base_rate,
             "before": self.before.as_dict(),
             "after": self.after.as_dict(),
         }
@@ -260,7 +250,6 @@ class Cascade:
         try:
             return Cascade(
                 model=str(content["model"]),
-                base_rate=float(content["base_rate"]),
                 before=Side.from_dict(content["before"], BEFORE),
                 after=Side.from_dict(content["after"], COLUMNS),
             )
@@ -289,13 +278,12 @@ def fit_cascade(
             f"{len(rows)} steps, {least} of the rarer outcome, are too few to calibrate on",
             hint=f"At least {2 * FOLDS} right and {2 * FOLDS} wrong answers are needed.",
         )
-    rate = float(target.mean())
-    table = columns(rows, rate)
+    table = columns(rows)
     before, after = (
         _fit_side(table[:, [COLUMNS.index(n) for n in names]], names, target, seed)
         for names in (BEFORE, COLUMNS)
     )
-    return Cascade(model, rate, before, after)
+    return Cascade(model, before, after)
 
 
 def _fit_side(table: Floats, names: tuple[str, ...], target: NDArray[np.bool_], seed: int) -> Side:

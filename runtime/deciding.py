@@ -27,13 +27,13 @@ from runtime.decisions import (
 )
 from runtime.explain import flip
 from runtime.given import Given, Side
-from runtime.keeping import acceptance, weighed
+from runtime.keeping import weighed
 from runtime.outcomes import NO_HISTORY, History
-from runtime.policy import Policy
+from runtime.policy import EVEN, Policy
 from runtime.progress import Progress
 from runtime.roster import Approver, Team
 from runtime.tools.recipe import Proposal
-from runtime.trust import Judged, digests, signals_of
+from runtime.trust import Judged, digests, evidence_of, signals_of
 
 
 class Deciding:
@@ -59,7 +59,7 @@ class Deciding:
         name = general.model if general.remote is not None and task.privacy != "local" else None
         scored = self.team.router.route(task, step, self.policy, general=name)
         kind, model = family(task, step), digests(self.team)
-        signals = signals_of(task, step, scored, None, self.history)
+        signals = signals_of(task, scored, None)
         judged = self.team.trust.before(kind, model, signals)
         return await self.of(scored, task, step, progress, judged=judged)
 
@@ -83,16 +83,19 @@ class Deciding:
         failure: str,
         problem: str,
     ) -> Decision:
-        """Whether ``second`` is tried here after the action under ``first`` failed."""
+        """Whether ``second`` is tried here after the action under ``first`` failed. Thresholds are
+        certified for first answers, and promise nothing of a repair: it must be likelier right
+        than wrong, and is marked unsure where something is promised."""
         judged = self._weighed(first, task, step, second)
-        given = Given.from_json(first.given)
-        threshold, _ = acceptance(replace(given, certified=judged.thresholds), self.policy)
+        threshold = EVEN if judged.calibrated else self.policy.accepts(step.kind)
         local = not second.problems and judged.probability >= threshold
         scored = repair_of(first, judged.probability, threshold, failure, local=local)
+        signals = {**first.signals, **evidence_of(second)}
+        scored = replace(scored, signals=signals, effects=judged.effects)
         return await self.of(scored, task, step, progress, problem=problem, judged=judged)
 
     def _weighed(self, first: Decision, task: Task, step: Step, proposal: Proposal) -> Judged:
-        signals = signals_of(task, step, first, proposal, self.history)
+        signals = signals_of(task, first, proposal)
         kind = family(task, step)
         return self.team.trust.after(kind, digests(self.team), signals, proposal.confidence)
 

@@ -138,9 +138,6 @@ def _barred(
     if pin is not None and pin.route != "general":
         return pin.id, f"{pin.words} keeps it here", pin.route == "decline"
     by_rule = pinned_privacy(policy.rules, at) if given.privacy != "local" else None
-    if fallback and gains_too_little(given, policy):
-        gain = f"{given.benefit:+.2f}, below {policy.least_benefit:.2f}"
-        return "benefit", f"asking the General is expected to gain {gain}", False
     privacy = privacy_under(policy.rules, at, given.privacy)
     by = by_rule.id if by_rule else "no-general"
     whose = f"{by_rule.words}: " if by_rule else ""
@@ -153,6 +150,9 @@ def _barred(
     over = [e for e in _excess(given, policy) if e.action != "warn"]
     if over:
         return over[0].rule, over[0].words, over[0].action == "block"
+    if pin is None and fallback and gains_too_little(given, policy):
+        gain = f"{given.benefit:+.2f}, below {policy.least_benefit:.2f}"
+        return "benefit", f"asking the General is expected to gain {gain}", False
     return None
 
 

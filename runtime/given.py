@@ -45,7 +45,7 @@ class Given:
     answer: Side = ""
     """What a person answered when asked what to do without the General: local, or nothing."""
     models: str = ""
-    """Digests of the files that gave the local answer; empty before there is one."""
+    """Digests of the files that give local answers to the step."""
     certified: Mapping[str, float | None] = field(default_factory=dict)
     """By alpha: the score that an answer must reach, None where that cannot be certified. Empty
     where nothing is calibrated for these files."""

@@ -34,8 +34,8 @@ def acceptance(given: Given, policy: Policy) -> tuple[float, str]:
     held = [t for a, t in given.certified.items() if float(a) <= alpha + 1e-9 and t is not None]
     if held:
         return min(held), f"at most {alpha:.3g} of such answers wrong, certified"
-    least = given.smallest_alpha
-    can = f"the smallest that can be is {least:.2g}" if least is not None else "nor any other"
+    tested = [float(a) for a, t in given.certified.items() if t is not None]
+    can = f"the smallest that is certified is {min(tested):g}" if tested else "nor any other"
     return NEVER, f"alpha {alpha:.3g} cannot be certified for {kind}; {can}"
 
 
@@ -51,9 +51,9 @@ def relation(local: bool) -> str:
 
 
 def gains_too_little(given: Given, policy: Policy) -> bool:
-    """Whether asking the General is expected to gain less than the policy asks for. What the
-    verifier found is no matter of chance."""
-    known = given.benefit is not None and given.score_rule != "verifier"
+    """Whether asking the General instead of a local answer is expected to gain less than the
+    policy asks for. What the verifier found is no matter of chance."""
+    known = given.benefit is not None and given.score_rule.startswith("accept:")
     return known and (given.benefit or 0.0) < policy.least_benefit
 
 
@@ -66,7 +66,7 @@ def weighed(
     calibrated, nothing is known of either side.
     """
     if not judged.calibrated:
-        return scored, given
+        return scored, replace(given, models=models)
     chance = general_rate(told.right, told.wrong)
     candidates = tuple(
         replace(c, probability=chance if c.worker == GENERAL else judged.probability)

@@ -171,12 +171,12 @@ class Ledger:
 
     def told(self, limit: int = TOLD) -> list[Event]:
         """Everything of the tasks in which an answer turned out right or wrong (a judgement, or a
-        failed action), oldest first: of the newest ``limit`` judgements and outcomes."""
+        failed action), oldest first: of the newest ``limit`` such events."""
         rows = self._select(
-            "WHERE task_id IN (SELECT task_id FROM (SELECT task_id, type, record FROM events"
-            " WHERE type IN ('judgement', 'outcome') ORDER BY id DESC LIMIT ?) WHERE"
-            " type = 'judgement' OR json_extract(record, '$.status') = 'failed')"
-            " AND type IN ('task', 'step', 'decision', 'outcome', 'judgement') ORDER BY id",
+            "WHERE task_id IN (SELECT task_id FROM events WHERE type = 'judgement' OR"
+            " (type = 'outcome' AND json_extract(record, '$.status') = 'failed')"
+            " ORDER BY id DESC LIMIT ?)"
+            " AND type IN ('task', 'decision', 'outcome', 'judgement') ORDER BY id",
             [limit],
         )
         return list(rows)

@@ -31,17 +31,17 @@ class Known:
     kind: str
     right: bool
     local: bool
+    at: float
+    """When it was told, in Unix seconds."""
+    said: bool
+    """A person said so; else an action failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Counts by kind, as ``runtime.trust.family`` names them."""
+    """The General's answers by kind, as ``runtime.calibration.family`` names them."""
 
-    here: Mapping[str, Told] = field(default_factory=dict)
     away: Mapping[str, Told] = field(default_factory=dict)
-
-    def local(self, kind: str) -> Told:
-        return self.here.get(kind, Told())
 
     def general(self, kind: str) -> Told:
         return self.away.get(kind, Told())
@@ -49,11 +49,11 @@ class History:
     @staticmethod
     def of(events: Iterable[Event]) -> History:
         """From the ledger's events, oldest first."""
-        here, away = dict[str, Told](), dict[str, Told]()
+        away: dict[str, Told] = {}
         for one in known(events):
-            side = here if one.local else away
-            side[one.kind] = side.get(one.kind, Told()).plus(one.right)
-        return History(here, away)
+            if not one.local:
+                away[one.kind] = away.get(one.kind, Told()).plus(one.right)
+        return History(away)
 
 
 NO_HISTORY = History()
@@ -79,17 +79,18 @@ def known(events: Iterable[Event]) -> list[Known]:
             decision = by_id.get(record.decision_id)
             if decision is not None:
                 found.pop(decision.id, None)  # told anew: it moves to the end
-                found[decision.id] = _known(decision, record.right, tools)
+                found[decision.id] = _known(event, decision, record.right, tools)
                 judged.add(decision.id)
         elif isinstance(record, Outcome) and record.status == "failed":
             decision = of_step.get(record.step_id)
             if decision is not None and decision.id not in judged:
-                found[decision.id] = _known(decision, False, tools)
+                found[decision.id] = _known(event, decision, False, tools)
     return [one for one in found.values() if one.decision.chosen != "declined"]
 
 
-def _known(decision: Decision, right: bool, tools: set[str]) -> Known:
+def _known(event: Event, decision: Decision, right: bool, tools: set[str]) -> Known:
     kind: str = decision.kind
     if kind in ("parse", "tool"):
         kind = "tool" if decision.task_id in tools else "parse"
-    return Known(decision, kind, right, decision.chosen != "general")
+    said = isinstance(event.record, Judgement)
+    return Known(decision, kind, right, decision.chosen != "general", event.at, said)

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.calibration import Row
+from runtime.calibration import Calibration, Row
 from runtime.core import Event, Task
-from runtime.decisions import is_unsure
-from runtime.outcomes import History, Told, known
+from runtime.outcomes import known
 from runtime.risk_drift import Drift, watch_each
 from runtime.trust import recalled
 
@@ -17,24 +16,31 @@ def record_rows(events: Sequence[Event]) -> list[tuple[str, Row]]:
     """Local answers on record that are known to be right or wrong, by the id of their decision."""
     tasks = {e.record.id: e.record for e in events if isinstance(e.record, Task)}
     rows = []
-    here: dict[str, Told] = {}
     for one in known(events):
         decision = one.decision
         model, task = decision.given.get("models", ""), tasks.get(decision.task_id)
         if one.local and model and task is not None and "pick" in decision.signals:
-            signals = recalled(task, one.kind, decision, History(here))
+            signals = recalled(task, decision)
             rows.append((decision.id, Row(one.kind, model, signals, one.right)))
-            here = {**here, one.kind: here.get(one.kind, Told()).plus(one.right)}
     return rows
 
 
-def drifts(events: Sequence[Event], alpha: float) -> dict[tuple[str, str], Drift]:
-    """By kind and model files: whether answers given as sure go wrong more often than promised."""
+def drifts(
+    events: Sequence[Event], alpha: float, calibration: Calibration
+) -> dict[tuple[str, str], Drift]:
+    """By kind and model files: whether answers given as sure go wrong more often than promised.
+
+    Of those that a person judged since their kind was last calibrated: failed actions are told
+    by themselves and successes are not, so they would prove nothing of a share.
+    """
     if alpha <= 0:
         return {}
-    kept = (
-        (one.kind, str(one.decision.given.get("models", "")), not one.right)
-        for one in known(events)
-        if one.local and one.decision.rule.startswith("accept:") and not is_unsure(one.decision)
-    )
+    kept = []
+    for one in known(events):
+        decision, models = one.decision, str(one.decision.given.get("models", ""))
+        entry = calibration.get(one.kind, models)
+        since = entry.at if entry is not None else 0.0
+        promised = decision.keeps and decision.given.get("certified") and decision.threshold <= 1.0
+        if one.local and one.said and promised and one.at > since:
+            kept.append((one.kind, models, not one.right))
     return watch_each(kept, alpha)

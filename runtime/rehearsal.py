@@ -81,7 +81,7 @@ async def _one(team: Team, policy: Policy, labelled: Labelled, folder: Path) -> 
     row = Row(
         kind=kind,
         model=digests(team),
-        signals=signals_of(task, step, decision, proposal),
+        signals=signals_of(task, decision, proposal),
         right=labelled.accepts(proposal.recipe, proposal.arguments),
     )
     offered = {r.id for r in recipes}

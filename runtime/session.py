@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.base import Encoder
 from models.errors import UsageError
 from models.pool import Pool
 from runtime.accept import check_task
@@ -35,6 +36,7 @@ class Session:
     ledger: Ledger
     team: Team
     agent: Agent
+    encoder: Encoder
     drifted: Mapping[str, str] = field(default_factory=dict)
     """Kinds whose answers went wrong more often than promised when the session began, and why it
     is thought so: they want calibrating again."""
@@ -103,7 +105,9 @@ def open_session(
         agent = Agent(team, policy, approver, LedgerSpending(ledger.path), History.of(told))
         drifted = {
             kind: watch.reason
-            for (kind, files), watch in drifts(told, policy.risk_alpha).items()
+            for (kind, files), watch in drifts(
+                told, policy.risk_alpha, team.trust.calibration
+            ).items()
             if watch.recalibrate and files == digests(team)
         }
-        yield Session(config, policy, ledger, team, agent, drifted)
+        yield Session(config, policy, ledger, team, agent, pool.encoder(), drifted)

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.calibration import Calibrated, Calibration, family
+from runtime.calibration import Calibrated, Calibration
 from runtime.cascade import AFTER, Signals
-from runtime.core import Decision, Step, Task
-from runtime.outcomes import NO_HISTORY, History
+from runtime.core import Decision, Task
 
 if TYPE_CHECKING:
     from runtime.roster import Team
@@ -33,14 +32,12 @@ def digests(team: Team) -> str:
 
 def signals_of(
     task: Task,
-    step: Step,
     decision: Decision,
     proposal: Proposal | None,
-    history: History = NO_HISTORY,
 ) -> Signals:
     """What is known of a step, before its answer (``proposal`` None) or after it."""
     after = {} if proposal is None else evidence_of(proposal)
-    return _signals(task, family(task, step), {**decision.signals, **after}, decision, history)
+    return _signals(task, {**decision.signals, **after}, decision)
 
 
 def evidence_of(proposal: Proposal) -> dict[str, float]:
@@ -48,16 +45,12 @@ def evidence_of(proposal: Proposal) -> dict[str, float]:
     return {**proposal.signals, "problems": float(len(proposal.problems))}
 
 
-def recalled(task: Task, kind: str, decision: Decision, history: History) -> Signals:
-    """The signals of an answer on record; ``decision`` is the one that judged it, ``history`` what
-    was known of earlier ones."""
-    return _signals(task, kind, decision.signals, decision, history)
+def recalled(task: Task, decision: Decision) -> Signals:
+    """The signals of an answer on record; ``decision`` is the one that judged it."""
+    return _signals(task, decision.signals, decision)
 
 
-def _signals(
-    task: Task, kind: str, seen: Mapping[str, float], decision: Decision, history: History
-) -> Signals:
-    told = history.local(kind)
+def _signals(task: Task, seen: Mapping[str, float], decision: Decision) -> Signals:
     after: dict[str, Any] = {name: seen[name] for name in AFTER if name in seen}
     for counted in ("leftover", "problems"):
         if counted in after:
@@ -69,8 +62,6 @@ def _signals(
         chars=len(decision.text),
         tools=len(task.tools),
         schema_chars=_schema_chars(task),
-        history_right=told.right,
-        history_wrong=told.wrong,
         **after,
     )
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runtime.calibration import ALPHAS, Calibrated, Row
+from runtime.calibration import ALPHAS, Calibrated
 
 if TYPE_CHECKING:
     from runtime.labelled import Labelled
+    from runtime.rehearsal import Rehearsed
     from runtime.session import Session
 
 app = typer.Typer(
@@ -41,7 +41,8 @@ def show_(as_json: Json = False) -> None:
             for (kind, files), entry in session.team.trust.calibration.entries.items()
             if files == model
         }
-        watches = drifts(session.ledger.told(), policy.risk_alpha)
+        calibration = session.team.trust.calibration
+        watches = drifts(session.ledger.told(), policy.risk_alpha, calibration)
     own = {kind: watch for (kind, files), watch in watches.items() if files == model}
     if as_json:
         body = {
@@ -83,19 +84,22 @@ def run(
     from runtime.commands import show
     from runtime.labelled import load
     from runtime.recall import record_rows
+    from runtime.rehearsal import with_reach
     from runtime.session import open_session
     from runtime.team import calibration_path
+    from runtime.trust import digests
 
     console = show.console(stderr=True)
     with open_session(privacy="local") as session:
-        fitting = asyncio.run(_rows(session, load("train")[:limit], "fitting", console.print))
-        certifying = asyncio.run(
-            _rows(session, load("calibration")[:limit], "certifying", console.print)
-        )
-        mine = record_rows(session.ledger.told())
-    for id_, row in mine:
-        # By chance, and always the same one: rows that fit the score certify nothing.
-        (fitting if zlib.crc32(id_.encode()) % 5 < 2 else certifying).append(row)
+        training = asyncio.run(_done(session, load("train")[:limit], "fitting", console.print))
+        done = asyncio.run(_done(session, load("calibration")[:limit], "certifying", console.print))
+        # Reach was learned on these very steps: each is weighed with one that was not.
+        _, fitting = with_reach(training, session.encoder)
+        certifying = [one.row for one in done if one.row is not None]
+        model = digests(session.team)
+        # What people marked is no fair sample, so it teaches the score and certifies nothing.
+        mine = [row for _, row in record_rows(session.ledger.told()) if row.model == model]
+    fitting += mine
     day = time.strftime("%Y-%m-%d")
     source = f"labelled steps of this release and {len(mine)} answers on record, {day}"
     scores, refused = fitted(fitting)
@@ -112,19 +116,19 @@ def run(
         show.console().print(f"{kind}: not calibrated: {why}", style="yellow", markup=False)
 
 
-async def _rows(session: Session, steps: Sequence[Labelled], what: str, say: Any) -> list[Row]:
+async def _done(
+    session: Session, steps: Sequence[Labelled], what: str, say: Any
+) -> list[Rehearsed]:
     from runtime.rehearsal import rehearse
 
-    rows: list[Row] = []
-    begun, done = time.monotonic(), 0
+    done: list[Rehearsed] = []
+    begun = time.monotonic()
     async for one in rehearse(session.team, session.policy, steps):
-        done += 1
-        if one.row is not None:
-            rows.append(one.row)
-        if done % 100 == 0 or done == len(steps):
-            left = (time.monotonic() - begun) / done * (len(steps) - done)
-            say(f"{what}: {done} of {len(steps)} steps, about {left:.0f} s left")
-    return rows
+        done.append(one)
+        if len(done) % 100 == 0 or len(done) == len(steps):
+            left = (time.monotonic() - begun) / len(done) * (len(steps) - len(done))
+            say(f"{what}: {len(done)} of {len(steps)} steps, about {left:.0f} s left")
+    return done
 
 
 def _body(entry: Calibrated) -> dict[str, Any]:

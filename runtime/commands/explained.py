@@ -27,7 +27,6 @@ NAMES = {
     "chars": "its length",
     "tools": "how many functions are on offer",
     "schema_chars": "how long their schemas are",
-    "history": "how such answers turned out",
     "pick": "P(this tool is meant)",
     "second": "P(the runner-up is meant)",
     "confidence": "how sure the arguments are",

@@ -90,7 +90,7 @@ def _expected(
     history = History.of(ledger.told())
     ledger.close()
     kind = family(task, step)
-    signals = signals_of(task, step, scored, None, history)
+    signals = signals_of(task, scored, None)
     judged = Trust.load(calibration_path()).before(kind, models, signals)
     if judged is None:
         return scored, given

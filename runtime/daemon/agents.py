@@ -26,7 +26,9 @@ class Agents:
     def __call__(self, approver: Approver) -> Agent:
         """Raises ModelMissing where the default pack was not pulled."""
         from models.pool import Pool
-        from runtime.team import build_team, prefixes_path
+        from runtime.ledger import Ledger
+        from runtime.outcomes import History
+        from runtime.team import build_team, ledger_path, prefixes_path
 
         with self._lock:
             if self._pool is None:
@@ -34,7 +36,10 @@ class Agents:
             if self._team is None:
                 self._team = build_team(self._config, self._policy, self._pool)
             team = self._team
-        return Agent(team, self._policy, approver)
+        ledger = Ledger(ledger_path())
+        history = History.of(ledger.told())
+        ledger.close()
+        return Agent(team, self._policy, approver, history=history)
 
     def close(self) -> None:
         """Stop what the tools started, and unload the models."""

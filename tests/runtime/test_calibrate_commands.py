@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from models.errors import StorageFailed, UsageError
 from models.store import Store
 from runtime.agent import Agent
+from runtime.calibration import Calibration
 from runtime.commands import calibrate, decisions, route
 from runtime.config import data_dir
 from runtime.core import Decision, Event, Judgement, new_id
@@ -19,7 +21,7 @@ from runtime.policy import Policy
 from runtime.recall import drifts, record_rows
 from tests.runtime.test_agent import general, run, task
 from tests.runtime.test_policy_commands import invoke
-from tests.runtime.test_trust import FILES, judged, made
+from tests.runtime.test_trust import FILES, TRUST, judged, made
 
 
 @pytest.fixture
@@ -27,6 +29,12 @@ def home(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "models").symlink_to(data_dir() / "models")
     monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path))
     return tmp_path
+
+
+def entry_at(at: float) -> Calibration:
+    entry = TRUST.calibration.get("shell", FILES)
+    assert entry is not None
+    return Calibration({("shell", FILES): replace(entry, at=at)})
 
 
 async def kept(path: Path, confidence: float = 0.98) -> tuple[list[Event], Decision]:
@@ -63,6 +71,10 @@ async def test_a_mark_needs_an_answer_to_judge(
     declined = records(events, Decision)[-1]
     with pytest.raises(UsageError, match="no answer to judge"):
         invoke(decisions.app, "mark", declined.id, "wrong")
+    _, more = await run(Agent(made(0.98), Policy(risk_alpha=0.05)), task(), tmp_path)
+    first = next(d for d in records(more, Decision) if d.rule == "threshold:shell")
+    with pytest.raises(UsageError, match=f"later decision, {judged(more).id}"):
+        invoke(decisions.app, "mark", first.id, "right")
     with pytest.raises(UsageError, match="no decision dec_none"):
         invoke(decisions.app, "mark", "dec_none", "right")
     with pytest.raises(UsageError, match="right, wrong"):
@@ -78,22 +90,14 @@ async def test_answers_that_go_wrong_too_often_propose_to_calibrate_again(
         right = number % 3 > 0
         said = Judgement(new_id("jud"), decision.task_id, decision.id, right)
         events += [*own, Event(decision.task_id, 1.0, said)]
-    watch = drifts(events, 0.05)["shell", FILES]
+    watch = drifts(events, 0.05, TRUST.calibration)["shell", FILES]
     assert watch.recalibrate and "calibrate again" in watch.reason
-    assert not drifts(events[: len(events) // 10], 0.05)["shell", FILES].recalibrate
-    assert drifts(events, 0.0) == {}
-
-
-async def test_a_row_of_the_record_knows_how_earlier_answers_turned_out(tmp_path: Path) -> None:
-    events: list[Event] = []
-    for number, right in enumerate((False, True, True)):
-        own, decision = await kept(tmp_path / str(number))
-        said = Judgement(new_id("jud"), decision.task_id, decision.id, right)
-        events += [*own, Event(decision.task_id, 1.0, said)]
-    seen = [
-        (row.signals.history_right, row.signals.history_wrong) for _, row in record_rows(events)
-    ]
-    assert seen == [(0, 0), (0, 1), (1, 1)]
+    assert not drifts(events[: len(events) // 10], 0.05, TRUST.calibration)[
+        "shell", FILES
+    ].recalibrate
+    assert drifts(events, 0.0, TRUST.calibration) == {}
+    later = entry_at(2.0)
+    assert drifts(events, 0.05, later) == {}  # calibrated since: the watch begins anew
 
 
 async def test_an_escalated_answer_is_not_held_against_the_local_promise(tmp_path: Path) -> None:
@@ -105,7 +109,7 @@ async def test_an_escalated_answer_is_not_held_against_the_local_promise(tmp_pat
     decision = judged(events)
     said = Judgement(new_id("jud"), decision.task_id, decision.id, False)
     events.append(Event(decision.task_id, 1.0, said))
-    assert drifts(events, 0.05) == {} and record_rows(events) == []
+    assert drifts(events, 0.05, TRUST.calibration) == {} and record_rows(events) == []
 
 
 def test_show_says_what_the_shipped_calibration_holds(
@@ -129,7 +133,7 @@ def test_run_with_too_few_steps_says_what_is_missing_and_keeps_nothing_made_up(
     assert invoke(calibrate.app, "run", "--limit", "2", "--json") == 0
     body = out(capsys)
     assert body["kinds"] == {}
-    assert all("too few" in why for why in body["refused"].values())
+    assert body["refused"] and all("too few" in why for why in body["refused"].values())
     assert json.loads((home / "calibration.json").read_text("utf-8"))["calibrated"] == []
 
 

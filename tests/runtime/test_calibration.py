@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,15 @@ def test_ones_own_calibration_stands_before_the_shipped_one() -> None:
 
 def test_no_file_is_an_empty_calibration(tmp_path: Path) -> None:
     assert Calibration.load(tmp_path / "none.json") == Calibration()
+
+
+def test_a_score_on_an_earlier_release_s_signals_is_not_calibrated(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    one().save(path)
+    body = json.loads(path.read_text("utf-8"))
+    body["calibrated"][0]["cascade"]["after"]["columns"][0] = "another"
+    path.write_text(json.dumps(body), "utf-8")
+    assert Calibration.load(path).entries == {}
 
 
 @pytest.mark.parametrize(

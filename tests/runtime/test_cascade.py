@@ -72,7 +72,7 @@ def test_probability_never_falls_as_the_score_rises() -> None:
     rows, right, _ = steps(1500, 6)
     cascade = fit_cascade(rows, right.tolist(), model=DIGEST)
     side = cascade.after
-    odds = np.argsort(side.layer.log_odds(side.table(rows, cascade.base_rate)))
+    odds = np.argsort(side.layer.log_odds(side.table(rows)))
     assert (np.diff(cascade.probability(rows)[odds]) >= -1e-12).all()
 
 
@@ -102,21 +102,21 @@ def test_what_is_not_known_yet_is_no_average_answer() -> None:
     assert low < 0.3 and high > 0.7
 
 
-def test_more_problems_and_a_worse_history_lower_the_score() -> None:
+def test_more_problems_and_less_agreement_lower_the_score() -> None:
     rng = np.random.default_rng(8)
     rows, right = [], []
     for _ in range(800):
-        problems, wrong = int(rng.integers(0, 3)), int(rng.integers(0, 20))
-        rows.append(Signals(0.8, history_right=10, history_wrong=wrong, problems=problems))
-        right.append(bool(rng.random() < sigmoid(np.array(2.0 - problems - 0.15 * wrong))))
+        problems, agreement = int(rng.integers(0, 3)), float(rng.integers(0, 2))
+        rows.append(Signals(0.8, agreement=agreement, problems=problems))
+        right.append(bool(rng.random() < sigmoid(np.array(0.5 - problems + 2.0 * agreement))))
     cascade = fit_cascade(rows, right, model=DIGEST)
 
-    def at(problems: int, wrong: int) -> float:
-        row = Signals(0.8, history_right=10, history_wrong=wrong, problems=problems)
+    def at(problems: int, agreement: float) -> float:
+        row = Signals(0.8, agreement=agreement, problems=problems)
         return float(cascade.probability([row])[0])
 
-    assert at(0, 2) > at(2, 2) + 0.1
-    assert at(0, 2) > at(0, 18) + 0.1
+    assert at(0, 1.0) > at(2, 1.0) + 0.1
+    assert at(0, 1.0) > at(0, 0.0) + 0.1
 
 
 def test_json_round_trip() -> None:

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from models.errors import StorageFailed
-from runtime.core import Action, Candidate, Decision, Event, Gate, Outcome, Result, Task
+from runtime.core import (
+    Action,
+    Candidate,
+    Decision,
+    Event,
+    Gate,
+    Judgement,
+    Outcome,
+    Result,
+    Task,
+)
 from runtime.ledger import Ledger, open_actions, result_of
 
 
@@ -154,3 +164,18 @@ def test_an_allowed_action_without_outcome_is_open(tmp_path: Path) -> None:
     ended = [*events, Event("t", 0, Outcome("a", "t", "s", "done"))]
     assert open_actions(ended) == []
     assert result_of(ended) is None
+
+
+def test_what_was_told_is_not_hidden_behind_what_merely_ran(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    told = Judgement("jud_1", "first", "dec_1", False)
+    for number, record in enumerate((Task("first", "x"), told)):
+        ledger.append(Event("first", float(number), record))
+    for number in range(20):
+        done = Outcome(f"act_{number}", "later", "s", "done")
+        ledger.append(Event("later", 3.0 + number, done))
+    assert [e.task_id for e in ledger.told(limit=5)] == ["first", "first"]
+    ledger.append(Event("later", 99.0, Outcome("act_x", "later", "s", "failed")))
+    assert {e.task_id for e in ledger.told(limit=5)} == {"first", "later"}
+    assert {e.task_id for e in ledger.told(limit=1)} == {"later"}
+    ledger.close()

@@ -63,7 +63,7 @@ async def test_a_second_opinion_says_how_much_of_it_is_the_same() -> None:
     ("text", "generator"),
     [
         ('find files named "invoice"', FakeGenerator()),  # quotes leave no doubt
-        ('find files named "' + "x" * 300 + '"', FakeGenerator()),
+        ("find files named " + "x" * 300, FakeGenerator([0])),
         ("find files named invoice", Overflowing([0])),
     ],
 )
