@@ -169,8 +169,8 @@ def test_an_allowed_action_without_outcome_is_open(tmp_path: Path) -> None:
 def test_what_was_told_is_not_hidden_behind_what_merely_ran(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     told = Judgement("jud_1", "first", "dec_1", False)
-    for number, record in enumerate((Task("first", "x"), told)):
-        ledger.append(Event("first", float(number), record))
+    ledger.append(Event("first", 1.0, Task("first", "x")))
+    ledger.append(Event("first", 2.0, told))
     for number in range(20):
         done = Outcome(f"act_{number}", "later", "s", "done")
         ledger.append(Event("later", 3.0 + number, done))
