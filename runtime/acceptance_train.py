@@ -20,22 +20,19 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.pool import Pool
 from runtime.calibration import Calibrated, Calibration, Row, certified, fitted
 from runtime.config import load_config
-from runtime.labelled import Part, load
+from runtime.labelled import load
 from runtime.policy import Policy
 from runtime.reach import SHIPPED as REACH
 from runtime.reach import Reach
-from runtime.rehearsal import Rehearsed, rehearse, with_reach
+from runtime.rehearsal import Rehearsed, answered, with_reach
 from runtime.roles.tool_user import ToolUser
 from runtime.team import build_team
 from runtime.trust import SHIPPED as CALIBRATION
-
-if TYPE_CHECKING:
-    from runtime.roster import Team
 
 CARD = CALIBRATION.with_name("card.md")
 TEMPLATE = CALIBRATION.with_name("card.template.md")
@@ -45,25 +42,13 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-async def answered(team: Team, policy: Policy, part: Part) -> list[Rehearsed]:
-    """Every step of one part, answered."""
-    steps = load(part)
-    done: list[Rehearsed] = []
-    begun = time.monotonic()
-    async for one in rehearse(team, policy, steps):
-        done.append(one)
-        if len(done) % 200 == 0 or len(done) == len(steps):
-            say(f"{part}: {len(done)} of {len(steps)} steps, {time.monotonic() - begun:.0f} s")
-    return done
-
-
 def fit(folder: Path) -> None:
     """Learn reach and scores on the training part, and write them into ``folder``, certified for
     nothing yet."""
     pool, policy = Pool(), Policy()
     try:
         team = build_team(load_config(), policy, pool)
-        training = asyncio.run(answered(team, policy, "train"))
+        training = asyncio.run(answered(team, policy, load("train"), "train", say))
         reach, rows = with_reach(training, pool.encoder())
     finally:
         pool.close()
@@ -83,7 +68,7 @@ def certify(folder: Path) -> dict[str, Any]:
         team = build_team(load_config(), policy, pool)
         if isinstance(team.tool_user, ToolUser):
             team.tool_user.reach = Reach.load(pool.encoder().model, folder / REACH.name)
-        certifying = asyncio.run(answered(team, policy, "calibration"))
+        certifying = asyncio.run(answered(team, policy, load("calibration"), "calibration", say))
     finally:
         pool.close()
     rows = [one.row for one in certifying if one.row is not None]

@@ -33,9 +33,14 @@ Key = tuple[str, str]
 def family(task: Task, step: Step) -> str:
     """What a step is calibrated as: its kind, or ``tool`` where the task brings its own functions,
     since those are other tools with every task."""
-    if step.kind in ("parse", "tool"):
-        return "tool" if task.tools else "parse"
-    return step.kind
+    return family_of(step.kind, own_tools=bool(task.tools))
+
+
+def family_of(kind: str, *, own_tools: bool) -> str:
+    """The same, from a step's kind and whether its task brings functions."""
+    if kind in ("parse", "tool"):
+        return "tool" if own_tools else "parse"
+    return kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ pass is certified in ``risk``; what escalating would gain is in ``benefit``.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -99,7 +98,11 @@ AFTER = (
     *("leftover", "problems"),
 )
 COLUMNS = (*BEFORE, *AFTER)
-"""What a layer sees, one number each; probabilities as log odds, counts as logarithms."""
+"""What a layer sees, one number each."""
+ODDS = ("probability", "pick", "confidence")
+"""Those that it sees as log odds."""
+COUNTS = ("chars", "tools", "schema_chars", "leftover", "problems")
+"""Those that it sees as logarithms."""
 
 
 def log_odds(probability: Floats) -> Floats:
@@ -115,36 +118,12 @@ def columns(rows: Sequence[Signals]) -> Floats:
     """Shape ``[len(rows), len(COLUMNS)]``; NaN where a signal is not known."""
     import numpy as np
 
-    def odds(value: float | None) -> float:
-        if value is None:
-            return math.nan
-        p = min(max(value, 1e-6), 1.0 - 1e-6)
-        return math.log(p / (1.0 - p))
-
-    table = []
-    for row in rows:
-        plain = (
-            *(row.agreement, row.likeness, row.score, row.gap, row.verb_known, row.taken),
-            *(row.swallowed, row.edges, row.marks, row.unnamed, row.question, row.reach),
-        )
-        table.append(
-            (
-                odds(row.probability),
-                math.nan if row.margin is None else row.margin,
-                math.nan if row.nearest is None else row.nearest,
-                math.log1p(row.chars),
-                math.log1p(row.tools),
-                math.log1p(row.schema_chars),
-                odds(row.pick),
-                math.nan if row.second is None else row.second,
-                odds(row.confidence),
-                math.nan if row.least_margin is None else row.least_margin,
-                *(math.nan if v is None else v for v in plain),
-                math.nan if row.leftover is None else math.log1p(row.leftover),
-                math.nan if row.problems is None else math.log1p(row.problems),
-            )
-        )
-    return np.array(table, np.float64).reshape(len(rows), len(COLUMNS))
+    values = [[getattr(row, name) for name in COLUMNS] for row in rows]
+    table = np.array(values, np.float64).reshape(len(rows), len(COLUMNS))
+    odds, counts = ([COLUMNS.index(name) for name in names] for names in (ODDS, COUNTS))
+    table[:, odds] = log_odds(table[:, odds])
+    table[:, counts] = np.log1p(table[:, counts])
+    return table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,11 +199,12 @@ class Cascade:
         import numpy as np
 
         answered = np.array([row.answered for row in rows], dtype=bool)
-        parts = {
-            side: self._side(side).probability(self._side(side).table(rows))
-            for side in (False, True)
-        }
-        found: Floats = np.where(answered, parts[True], parts[False])
+        found = np.zeros(len(rows))
+        for after in (False, True):
+            own = np.flatnonzero(answered == after).tolist()
+            if own:
+                side = self._side(after)
+                found[own] = side.probability(side.table([rows[i] for i in own]))
         return found
 
     def effects(self, row: Signals) -> dict[str, float]:

@@ -29,6 +29,8 @@ EXIT_CODES: dict[str, int] = {
     "interrupted": 130,
 }
 
+GENERAL = "general"
+"""The worker that is the remote LLM."""
 Privacy = Literal["local", "ask", "auto"]
 Surface = Literal["gui", "shell", "auto"]
 Risk = Literal["read", "write", "sensitive"]
@@ -111,7 +113,7 @@ class Decision:
     flip: str = ""
     """The nearest change that would have led to the other choice, in words."""
     given: Mapping[str, Any] = field(default_factory=dict)
-    """What the policy was applied to besides the score (``runtime.decisions.Given`` as JSON), so
+    """What the policy was applied to besides the score (``runtime.given.Given`` as JSON), so
     that the decision can be made again under another policy."""
     cut: bool = False
     """True where the Router read only the first 128 tokens of the text."""

@@ -59,7 +59,7 @@ class Deciding:
         name = general.model if general.remote is not None and task.privacy != "local" else None
         scored = self.team.router.route(task, step, self.policy, general=name)
         kind, model = family(task, step), digests(self.team)
-        signals = signals_of(task, scored, None)
+        signals = signals_of(task, scored)
         judged = self.team.trust.before(kind, model, signals)
         return await self.of(scored, task, step, progress, judged=judged)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from runtime.budgets import Budget, Excess, excess
-from runtime.core import Candidate, Decision, Privacy, Step, Task, new_id
+from runtime.core import GENERAL, Candidate, Decision, Privacy, Step, Task, new_id
 from runtime.given import Given, Side
 from runtime.keeping import acceptance, accepted_words, gains_too_little, relation
 from runtime.policy import NEVER, Policy
@@ -18,7 +18,7 @@ from runtime.rules import Rule, Situation, pinned_privacy, pinned_route, privacy
 from runtime.tools.recipe import Proposal
 from runtime.trust import Judged, evidence_of
 
-GENERAL, DECLINED = "general", "declined"
+DECLINED = "declined"
 
 
 @dataclass(frozen=True, slots=True)

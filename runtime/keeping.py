@@ -6,13 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.benefit import general_rate
-from runtime.core import Decision
+from runtime.core import GENERAL, Decision
 from runtime.given import Given
 from runtime.outcomes import Told
 from runtime.policy import EVEN, NEVER, Policy
 from runtime.trust import Judged
-
-GENERAL = "general"
 
 
 def acceptance(given: Given, policy: Policy) -> tuple[float, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from runtime.calibration import family_of
 from runtime.core import Decision, Event, Judgement, Outcome, Task
 
 
@@ -89,8 +90,6 @@ def known(events: Iterable[Event]) -> list[Known]:
 
 
 def _known(event: Event, decision: Decision, right: bool, tools: set[str]) -> Known:
-    kind: str = decision.kind
-    if kind in ("parse", "tool"):
-        kind = "tool" if decision.task_id in tools else "parse"
+    kind = family_of(decision.kind, own_tools=decision.task_id in tools)
     said = isinstance(event.record, Judgement)
     return Known(decision, kind, right, decision.chosen != "general", event.at, said)

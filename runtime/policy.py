@@ -38,7 +38,7 @@ class Policy:
             "repair": 0.5,
             "dialogue": 0.5,
             "refine": 0.0,
-            "plan": 1.01,
+            "plan": NEVER,
         }
     )
     """Least P(local succeeds) at which a step of each kind stays local; ``plan`` never does."""

@@ -9,7 +9,7 @@ from runtime.calibration import Calibration, Row
 from runtime.core import Event, Task
 from runtime.outcomes import known
 from runtime.risk_drift import Drift, watch_each
-from runtime.trust import recalled
+from runtime.trust import signals_of
 
 
 def record_rows(events: Sequence[Event]) -> list[tuple[str, Row]]:
@@ -20,8 +20,8 @@ def record_rows(events: Sequence[Event]) -> list[tuple[str, Row]]:
         decision = one.decision
         model, task = decision.given.get("models", ""), tasks.get(decision.task_id)
         if one.local and model and task is not None and "pick" in decision.signals:
-            signals = recalled(task, decision)
-            rows.append((decision.id, Row(one.kind, model, signals, one.right)))
+            row = Row(one.kind, model, signals_of(task, decision), one.right)
+            rows.append((decision.id, row))
     return rows
 
 

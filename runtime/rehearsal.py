@@ -9,7 +9,8 @@ files that it names.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -87,6 +88,20 @@ async def _one(team: Team, policy: Policy, labelled: Labelled, folder: Path) -> 
     offered = {r.id for r in recipes}
     served = any(one.recipe in offered for one in labelled.wanted)
     return Rehearsed(labelled, "answered", kind, row, proposal, served)
+
+
+async def answered(
+    team: Team, policy: Policy, steps: Sequence[Labelled], what: str, say: Callable[[str], object]
+) -> list[Rehearsed]:
+    """All of ``steps``, telling ``say`` how far it is and how long the rest takes."""
+    done: list[Rehearsed] = []
+    begun = time.monotonic()
+    async for one in rehearse(team, policy, steps):
+        done.append(one)
+        if len(done) % 100 == 0 or len(done) == len(steps):
+            left = (time.monotonic() - begun) / len(done) * (len(steps) - len(done))
+            say(f"{what}: {len(done)} of {len(steps)} steps, about {left:.0f} s left")
+    return done
 
 
 def with_reach(done: Sequence[Rehearsed], encoder: Encoder) -> tuple[Reach, list[Row]]:

@@ -10,7 +10,7 @@ is rejected hands its share on (the fallback procedure, Wiens 2003).
 The rows must be drawn as later steps will be, and the scores must come from a model that was not
 fitted on them. Where the thresholds are not given but taken from the scores, the promise also
 needs the risk not to fall as the threshold does, as any useful score has it.
-Plain numpy. Where thresholds are kept is ``risk_store``; whether they still hold, ``risk_drift``.
+Plain numpy. Where thresholds are kept is ``calibration``; whether they still hold, ``risk_drift``.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from models.base import Encoder
-from runtime.core import Candidate, Decision, Kind, Step, Surface, Task, new_id
+from runtime.core import GENERAL, Candidate, Decision, Kind, Step, Surface, Task, new_id
 from runtime.effects import Effects, log_odds
-from runtime.policy import Policy
+from runtime.policy import NEVER, Policy
 from runtime.router_features import features
 from runtime.router_head import Head, Scores
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEAD = Path(__file__).parents[1] / "models" / "specialists" / "router" / "head.npz"
-GENERAL = "general"
 LOCAL_WORKER: Mapping[Kind, str] = {
     "plan": "local:tool_user",
     "refine": "local:refiner",
@@ -154,7 +153,7 @@ class Router:
         scores = self._head.score(row)
         reading = self._reading(scores)
         probability = self.probability(reading, step.kind, task.surface)
-        threshold = policy.route_threshold.get(step.kind, 1.01)
+        threshold = policy.route_threshold.get(step.kind, NEVER)
         local, rule, why = _choose(task, step, reading, probability, threshold, previous)
         worker = LOCAL_WORKER[step.kind]
         candidates = (

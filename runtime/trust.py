@@ -26,31 +26,18 @@ SHIPPED = Path(__file__).parents[1] / "models" / "specialists" / "acceptance" / 
 
 def digests(team: Team) -> str:
     """The files whose answers are scored: encoder and SLM."""
-    encoder, generator = team.tool_user.models
+    return digests_of(*team.tool_user.models)
+
+
+def digests_of(encoder: str, generator: str) -> str:
+    """The same, from the digests of the two files."""
     return f"{encoder}+{generator}"
 
 
-def signals_of(
-    task: Task,
-    decision: Decision,
-    proposal: Proposal | None,
-) -> Signals:
-    """What is known of a step, before its answer (``proposal`` None) or after it."""
-    after = {} if proposal is None else evidence_of(proposal)
-    return _signals(task, {**decision.signals, **after}, decision)
-
-
-def evidence_of(proposal: Proposal) -> dict[str, float]:
-    """What an answer says of itself, by the names of ``cascade.AFTER``."""
-    return {**proposal.signals, "problems": float(len(proposal.problems))}
-
-
-def recalled(task: Task, decision: Decision) -> Signals:
-    """The signals of an answer on record; ``decision`` is the one that judged it."""
-    return _signals(task, decision.signals, decision)
-
-
-def _signals(task: Task, seen: Mapping[str, float], decision: Decision) -> Signals:
+def signals_of(task: Task, decision: Decision, proposal: Proposal | None = None) -> Signals:
+    """What is known of a step: what ``decision`` holds, which after an answer is what was known of
+    that one, too; and what ``proposal`` says of itself."""
+    seen = decision.signals if proposal is None else {**decision.signals, **evidence_of(proposal)}
     after: dict[str, Any] = {name: seen[name] for name in AFTER if name in seen}
     for counted in ("leftover", "problems"):
         if counted in after:
@@ -64,6 +51,11 @@ def _signals(task: Task, seen: Mapping[str, float], decision: Decision) -> Signa
         schema_chars=_schema_chars(task),
         **after,
     )
+
+
+def evidence_of(proposal: Proposal) -> dict[str, float]:
+    """What an answer says of itself, by the names of ``cascade.AFTER``."""
+    return {**proposal.signals, "problems": float(len(proposal.problems))}
 
 
 def _schema_chars(task: Task) -> int:

@@ -5,17 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from runtime.calibration import ALPHAS, Calibrated
-
-if TYPE_CHECKING:
-    from runtime.labelled import Labelled
-    from runtime.rehearsal import Rehearsed
-    from runtime.session import Session
 
 app = typer.Typer(
     add_completion=False,
@@ -84,19 +78,20 @@ def run(
     from runtime.commands import show
     from runtime.labelled import load
     from runtime.recall import record_rows
-    from runtime.rehearsal import with_reach
+    from runtime.rehearsal import answered, with_reach
     from runtime.session import open_session
     from runtime.team import calibration_path
     from runtime.trust import digests
 
     console = show.console(stderr=True)
     with open_session(privacy="local") as session:
-        training = asyncio.run(_done(session, load("train")[:limit], "fitting", console.print))
-        done = asyncio.run(_done(session, load("calibration")[:limit], "certifying", console.print))
+        team, policy, say = session.team, session.policy, console.print
+        training = asyncio.run(answered(team, policy, load("train")[:limit], "fitting", say))
+        done = asyncio.run(answered(team, policy, load("calibration")[:limit], "certifying", say))
         # Reach was learned on these very steps: each is weighed with one that was not.
         _, fitting = with_reach(training, session.encoder)
         certifying = [one.row for one in done if one.row is not None]
-        model = digests(session.team)
+        model = digests(team)
         # What people marked is no fair sample, so it teaches the score and certifies nothing.
         mine = [row for _, row in record_rows(session.ledger.told()) if row.model == model]
     fitting += mine
@@ -114,21 +109,6 @@ def run(
     show.console().print(_table(entries))
     for (kind, _), why in refused.items():
         show.console().print(f"{kind}: not calibrated: {why}", style="yellow", markup=False)
-
-
-async def _done(
-    session: Session, steps: Sequence[Labelled], what: str, say: Any
-) -> list[Rehearsed]:
-    from runtime.rehearsal import rehearse
-
-    done: list[Rehearsed] = []
-    begun = time.monotonic()
-    async for one in rehearse(session.team, session.policy, steps):
-        done.append(one)
-        if len(done) % 100 == 0 or len(done) == len(steps):
-            left = (time.monotonic() - begun) / len(done) * (len(steps) - len(done))
-            say(f"{what}: {len(done)} of {len(steps)} steps, about {left:.0f} s left")
-    return done
 
 
 def _body(entry: Calibrated) -> dict[str, Any]:

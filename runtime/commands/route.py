@@ -83,14 +83,15 @@ def _expected(
     from runtime.ledger import Ledger
     from runtime.outcomes import History
     from runtime.team import calibration_path, ledger_path
-    from runtime.trust import Trust, signals_of
+    from runtime.trust import Trust, digests_of, signals_of
 
-    models = f"{pool.encoder().model}+{file_digest(pool.store.file(GENERATOR, 'model'))}"
+    generator = file_digest(pool.store.file(GENERATOR, "model"))
+    models = digests_of(pool.encoder().model, generator)
     ledger = Ledger(ledger_path())
     history = History.of(ledger.told())
     ledger.close()
     kind = family(task, step)
-    signals = signals_of(task, scored, None)
+    signals = signals_of(task, scored)
     judged = Trust.load(calibration_path()).before(kind, models, signals)
     if judged is None:
         return scored, given
