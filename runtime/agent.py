@@ -41,9 +41,9 @@ from runtime.outcomes import NO_HISTORY, History
 from runtime.policy import Policy
 from runtime.progress import Progress, Stop
 from runtime.resume import outcome_of, recorded_steps
-from runtime.roles.general import proposal_from, words_from
+from runtime.roles.general import call_of, words_from
 from runtime.roster import Approver, Team
-from runtime.tools.recipe import Proposal, Recipe
+from runtime.tools.recipe import Proposal
 
 __all__ = ["Agent", "Approver", "Team"]
 
@@ -336,7 +336,7 @@ class Agent:
             yield call
             failure = ""
             if recipes:
-                found, failure = _call_of(call.answer, recipes)
+                found, failure = call_of(call.answer, recipes)
         if failure:
             progress.failed[step.id] = failure.strip().rstrip(".")
             second = await self.deciding.failing(decision, task, step, progress, problem=problem)
@@ -396,14 +396,3 @@ class Agent:
 
 def _event(task_id: str, record: Record) -> Event:
     return Event(task_id, time.time(), record)
-
-
-def _call_of(answer: str, recipes: Sequence[Recipe]) -> tuple[Proposal | None, str]:
-    """The General's tool call, None where it says that none fits; and why it cannot be used."""
-    try:
-        found = proposal_from(answer, recipes)
-    except GeneralFailed as error:
-        return None, error.message
-    if found is not None and found.problems:
-        return None, f"The General's call does not fit: {'; '.join(found.problems)}."
-    return found, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -151,33 +152,24 @@ def mark(
     word = one_of("VERDICT", verdict, ("right", "wrong"))
     ledger = Ledger(ledger_path())
     event = ledger.record(id_)
-    decision = event.record if event is not None else None
-    role = isinstance(decision, Decision) and decision.rule.startswith("role:")
-    if not isinstance(decision, Decision) or decision.chosen == "declined" or role:
-        ledger.close()
-        if role:
+    with contextlib.closing(ledger):
+        decision = event.record if event is not None else None
+        if not isinstance(decision, Decision):
+            hint = "aidecamp decisions list shows ids."
+            raise UsageError(f"There is no decision {id_}.", hint=hint)
+        if decision.rule.startswith("role:"):
             raise UsageError(f"Decision {id_} is a role's own work, of which nothing is promised.")
-        if isinstance(decision, Decision):
+        if decision.chosen == "declined":
             raise UsageError(f"Decision {id_} was declined: there is no answer to judge.")
-        raise UsageError(f"There is no decision {id_}.", hint="aidecamp decisions list shows ids.")
-    same_step = (
-        [
-            d
-            for d in records(list(ledger.events(event.task_id)), Decision)
-            if d.step_id == decision.step_id
-        ]
-        if event is not None
-        else []
-    )
-    if same_step and same_step[-1].id != id_:
-        ledger.close()
-        raise UsageError(
-            f"The answer to this step was given under a later decision, {same_step[-1].id}.",
-            hint=f"aidecamp decisions mark {same_step[-1].id} {word}",
-        )
-    judgement = Judgement(new_id("jud"), decision.task_id, id_, word == "right", note=note)
-    kept = ledger.append(Event(decision.task_id, time.time(), judgement))
-    ledger.close()
+        made = records(list(ledger.events(decision.task_id)), Decision)
+        last = [d.id for d in made if d.step_id == decision.step_id][-1]
+        if last != id_:
+            raise UsageError(
+                f"The answer to this step was given under a later decision, {last}.",
+                hint=f"aidecamp decisions mark {last} {word}",
+            )
+        judgement = Judgement(new_id("jud"), decision.task_id, id_, word == "right", note=note)
+        kept = ledger.append(Event(decision.task_id, time.time(), judgement))
     if as_json:
         print(json.dumps(kept.to_json(), ensure_ascii=False))
         return

@@ -329,3 +329,14 @@ def proposal_from(answer: str, recipes: Sequence[Recipe]) -> Proposal | None:
         f"{s.name} is missing" for s in recipe.slots if s.required and s.name not in arguments
     ]
     return Proposal(recipe, arguments, 0.0 if problems else 1.0, tuple(problems))
+
+
+def call_of(answer: str, recipes: Sequence[Recipe]) -> tuple[Proposal | None, str]:
+    """The General's tool call, None where it says that none fits; and why it cannot be used."""
+    try:
+        found = proposal_from(answer, recipes)
+    except GeneralFailed as error:
+        return None, error.message
+    if found is not None and found.problems:
+        return None, f"The General's call does not fit: {'; '.join(found.problems)}."
+    return found, ""
