@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from models.errors import StorageFailed
 from runtime.core import Action, Event, Gate, Outcome, Result, Task, from_json, to_json
 
 BUSY_TIMEOUT_S = 5.0
+BUSY_RETRY_S = 0.005
 TOLD = 10_000
 T = TypeVar("T")
 
@@ -60,7 +62,7 @@ class Ledger:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         _migrate(connection)
         self.path.chmod(0o600)
@@ -241,6 +243,23 @@ class Ledger:
             f"The ledger {self.path} cannot be used: {error}. {kept}.",
             hint="Check the folder's permissions and free space, or set AIDECAMP_HOME elsewhere.",
         )
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Put the file into WAL mode.
+
+    SQLite does not wait out its busy timeout for this change (two processes that both waited for
+    the other would never end), so processes that open a new ledger at once take turns here.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_RETRY_S)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,32 @@ def test_threads_and_processes_append_without_loss(tmp_path: Path) -> None:
         assert answers == list(range(50))
     assert ledger.data_version() != before
     ledger.close()
+
+
+def test_processes_that_open_a_new_ledger_at_once_all_can(tmp_path: Path) -> None:
+    """They wait for a file, then open: eight rounds, for one alone seldom collides."""
+    code = (
+        "import sys, time; from pathlib import Path; from runtime.ledger import Ledger\n"
+        "folder = Path(sys.argv[1]); (folder / f'ready{sys.argv[2]}').touch()\n"
+        "for n in range(8):\n"
+        "    while not (folder / f'go{n}').exists(): pass\n"
+        "    Ledger(folder / f'{n}.db').close(); (folder / f'done{n}-{sys.argv[2]}').touch()\n"
+    )
+    racers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name], stderr=subprocess.PIPE)
+        for name in "abcd"
+    ]
+    try:
+        for n in range(8):
+            earlier = "ready*" if n == 0 else f"done{n - 1}-*"
+            while len(list(tmp_path.glob(earlier))) < 4 and all(r.poll() is None for r in racers):
+                time.sleep(0.001)
+            (tmp_path / f"go{n}").touch()
+        errors = [racer.communicate(timeout=60)[1].decode() for racer in racers]
+    finally:
+        for racer in racers:
+            racer.kill()
+    assert [r.returncode for r in racers] == [0] * 4, errors
 
 
 def test_rows_are_never_changed_or_deleted(tmp_path: Path) -> None:
