@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,10 +19,11 @@ from pydantic_settings import (
 
 from models.errors import UsageError
 from models.retry import Patience
-from runtime.core import Privacy
+from runtime.core import Privacy, Risk
 from runtime.policy import RISK_ALPHA, Policy, with_settings
 
 KEYRING_SERVICE = "aidecamp"
+DAEMON_PORT = 24332
 PATIENCE = Patience()
 
 
@@ -82,6 +83,71 @@ class GeneralConfig(BaseModel):
     attempts: int = Field(default=PATIENCE.attempts, ge=1)
 
 
+class DaemonConfig(BaseModel):
+    """Where the daemon listens, whom it lets in, and how much it takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tcp: bool = True
+    """Listen on TCP too; the Unix socket is always there."""
+    host: str = "127.0.0.1"
+    """Beyond loopback only with ``tls_cert`` and ``tls_key``."""
+    port: int = Field(default=DAEMON_PORT, ge=0, le=65535)
+    """0: any that is free; ``aidecamp daemon status`` tells which."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allowed_hosts: list[str] = []
+    """Names by which clients may address it, besides its own."""
+    cors_origins: list[str] = []
+    """Web pages that may call it, such as ``https://app.example``; none by default."""
+    token_store: Literal["file", "keyring"] = "file"
+    max_body_bytes: int = Field(default=8_000_000, ge=1_000)
+    max_depth: int = Field(default=64, ge=8)
+    """Nesting of a JSON body."""
+    body_timeout_s: float = Field(default=10.0, gt=0)
+    """Until the whole body has come."""
+    deadline_s: float = Field(default=120.0, gt=0)
+    """For one proxied call, waiting included."""
+    parallel: int = Field(default=8, ge=1)
+    """Proxied calls that local models work on at once."""
+    queue: int = Field(default=256, ge=0)
+    """Proxied calls that may wait; more get 429."""
+
+
+class RecordConfig(BaseModel):
+    """What the ledger keeps, and for how long."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    retention_days: float | None = Field(default=90.0, gt=0)
+    """Tasks that ended longer ago are removed; None: never."""
+    max_mb: int = Field(default=2_048, ge=16)
+    """The oldest tasks are removed where the ledger is larger."""
+    opt_out: list[str] = []
+    """Clients of which only numbers are recorded, and no words."""
+
+
+class McpServerConfig(BaseModel):
+    """An MCP server whose tools the Tool User may use: a ``command`` (stdio) or a ``url``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    command: list[str] = []
+    url: str = ""
+    env: dict[str, str] = {}
+    risk: dict[str, Risk] = {}
+    """By tool name; a tool that is not named here is ``sensitive``."""
+    allow: list[str] = []
+    """The only tools on offer; empty: all."""
+    timeout_s: float = Field(default=30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("an MCP server has either a command or a url")
+        return self
+
+
 class Config(BaseSettings):
     """Everything a user may set. Environment names: ``AIDECAMP_PRIVACY``,
     ``AIDECAMP_GENERAL__BASE_URL``, ``AIDECAMP_GENERAL__MODEL``, …"""
@@ -96,6 +162,10 @@ class Config(BaseSettings):
     """What the record keeps of a request that left: its body byte for byte, or its SHA-256."""
     prices: dict[str, Price] = DEFAULT_PRICES
     policy: dict[str, Any] = {}
+    daemon: DaemonConfig = DaemonConfig()
+    record: RecordConfig = RecordConfig()
+    mcp: dict[str, McpServerConfig] = {}
+    """MCP servers by name."""
 
     @classmethod
     def settings_customise_sources(

@@ -62,6 +62,10 @@ class Task:
     dry_run: bool = False
     yes: bool = False
     budget_usd: float | None = None
+    client: str = ""
+    """Which program asked, where it came through the daemon."""
+    session: str = ""
+    """Requests of one conversation of that program have the same."""
 
 
 @dataclass(frozen=True, slots=True)
