@@ -100,7 +100,7 @@ class DaemonConfig(BaseModel):
     """Names by which clients may address it, besides its own."""
     cors_origins: list[str] = []
     """Web pages that may call it, such as ``https://app.example``; none by default."""
-    token_store: Literal["file", "keyring"] = "file"
+    tokens_in: Literal["file", "keyring"] = "file"
     max_body_bytes: int = Field(default=8_000_000, ge=1_000)
     max_depth: int = Field(default=64, ge=8)
     """Nesting of a JSON body."""

@@ -45,11 +45,36 @@ class DaemonRunning(AidecampError):
     http_status = 409
 
 
+def body_of(error: AidecampError, param: str | None = None) -> dict[str, Any]:
+    """``error`` as OpenAI's API writes one, with our hint and exit code beside it."""
+    return {
+        "error": {
+            "message": f"{error.message} {error.hint}".strip(),
+            "type": _type(error.http_status),
+            "param": param,
+            "code": error.name,
+            "says": error.message,
+            "hint": error.hint,
+            "exit_code": error.exit_code,
+        }
+    }
+
+
+def _type(status: int) -> str:
+    """OpenAI's word for a family of errors."""
+    known = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+    if status == 429:
+        return "rate_limit_error"
+    return known.get(status, "invalid_request_error" if status < 500 else "server_error")
+
+
 def revive(body: Mapping[str, Any]) -> AidecampError:
-    """The error whose ``as_dict()`` is ``body``, as its own class again.
+    """The error that ``body`` holds, as ``body_of`` or ``as_dict`` wrote it: its own class again.
 
     Raises KeyError or TypeError where ``body`` is no error.
     """
+    if isinstance(inner := body["error"], Mapping):
+        body = {"error": inner["code"], "message": inner["says"], "hint": inner["hint"]}
     name, message, hint = str(body["error"]), str(body["message"]), str(body["hint"])
     class_ = globals().get(name) or getattr(model_errors, name, None)
     if isinstance(class_, type) and issubclass(class_, AidecampError):

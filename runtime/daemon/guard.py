@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
+from fastapi import Depends
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runtime.daemon.errors import TooLarge
+from runtime.daemon.errors import TooLarge, body_of
+
+Scope_ = Literal["infer", "act", "admin"]
 
 MAX_BODY_BYTES = 1_000_000
+
+
+def needs(scope: Scope_) -> Any:
+    """A dependency: the caller's token must have ``scope``."""
+
+    async def check(request: Request) -> None:
+        """Placeholder until tokens are there."""
+
+    return Depends(check)
 
 
 class BodyLimit:
@@ -56,5 +71,5 @@ class BodyLimit:
             f"The body has {size:,} bytes or more; the daemon reads at most {self._limit:,}.",
             hint="Put large input into a file in the task's folder, and name it in the task.",
         )
-        answer = JSONResponse(error.as_dict(), error.http_status, headers={"Connection": "close"})
+        answer = JSONResponse(body_of(error), error.http_status, headers={"Connection": "close"})
         await answer(scope, receive, send)

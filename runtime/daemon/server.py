@@ -19,7 +19,8 @@ import uvicorn
 from models.errors import AidecampError, StorageFailed
 from runtime.core import Privacy
 from runtime.daemon import place
-from runtime.daemon.app import Desk, create_app
+from runtime.daemon.app import create_app
+from runtime.daemon.desk import Desk
 from runtime.daemon.errors import DaemonRunning
 from runtime.daemon.runner import AgentFactory
 from runtime.ledger import Ledger

@@ -202,14 +202,14 @@ async def test_unknown_ids_are_404(served: Daemon) -> None:
     async with raw(served) as http:
         answer = await http.get("/v1/nothing")
         assert answer.status_code == 404
-        assert answer.json()["error"] == "NotFound"
+        assert answer.json()["error"]["code"] == "NotFound"
 
 
 async def test_bad_bodies_are_refused_in_words_that_name_the_field(served: Daemon) -> None:
     async with raw(served) as http:
         answer = await http.post("/v1/tasks", content=b'{"text": ', headers=JSON)
-        assert (answer.status_code, answer.json()["error"]) == (400, "UsageError")
-        assert "JSON" in answer.json()["message"]
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "UsageError")
+        assert "JSON" in answer.json()["error"]["message"]
         for body, field in (
             ({}, "text"),
             ({"text": "   "}, "text"),
@@ -221,7 +221,7 @@ async def test_bad_bodies_are_refused_in_words_that_name_the_field(served: Daemo
         ):
             answer = await http.post("/v1/tasks", json=body)
             assert answer.status_code == 422, body
-            assert field in answer.json()["message"], answer.json()
+            assert field in answer.json()["error"]["message"], answer.json()
         half = await http.post("/v1/tasks", content=b'{"text": "\\ud83d"}', headers=JSON)
         assert half.status_code == 422
         assert (await http.get("/v1/decisions?limit=0")).status_code == 422

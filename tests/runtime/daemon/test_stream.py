@@ -59,7 +59,7 @@ async def test_last_event_id_is_read_from_its_header(tmp_path: Path) -> None:
             assert ids == [4, 5]
             answer = await http.get("/v1/events", headers={"Last-Event-ID": "four"})
             assert answer.status_code == 400
-            assert "Last-Event-ID" in answer.json()["message"]
+            assert "Last-Event-ID" in answer.json()["error"]["message"]
 
 
 async def test_events_that_another_process_commits_are_seen(tmp_path: Path) -> None:
