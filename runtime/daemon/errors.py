@@ -2,6 +2,7 @@
 
 AidecampError
 ├── UsageError             2    400
+│   ├── BadRequest         2    400  a parameter of a proxied call is not what it must be
 │   ├── NotFound           2    404  no task or decision has this id
 │   ├── Conflict           2    409  the request is fine, but not now (nothing waits, already over)
 │   ├── TooLarge           2    413  the body is larger than the daemon reads
@@ -17,6 +18,14 @@ from typing import Any
 
 from models import errors as model_errors
 from models.errors import AidecampError, UsageError
+
+
+class BadRequest(UsageError):
+    """``param``: the parameter at fault, as a path into the body (``messages[2].role``)."""
+
+    def __init__(self, message: str, *, hint: str = "", param: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.param = param
 
 
 class NotFound(UsageError):
