@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,18 +41,39 @@ class Usage:
         return self.queue_ms + self.prefill_ms + self.decode_ms + self.mask_ms
 
 
+class Alternative(NamedTuple):
+    """A token that might have stood in the place of another."""
+
+    id: int
+    piece: bytes
+    """What it would have added to the text; empty for a token that ends the answer."""
+    logprob: float
+    """Natural log of its probability among all tokens that the grammar allowed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """One generated token with the evidence that it carries."""
 
     id: int
-    text: str
+    piece: bytes
+    """What it added to the text: UTF-8, which may begin or end in the middle of a character."""
     logprob: float
-    """Natural log of its probability among all tokens that the grammar allowed."""
+    """Natural log of its probability among all tokens that the grammar allowed, as the model gave
+    it: before temperature and penalties."""
     margin: float
-    """Probability of the best allowed token minus that of the second best, in [0, 1]."""
+    """Probability of the best allowed token minus that of the second best, in [0, 1]; 0 where
+    another one than the best was taken."""
     forced: bool
     """True where the grammar allowed nothing else: it carries no evidence."""
+    top: tuple[Alternative, ...] = ()
+    """The likeliest tokens that the grammar allowed, best first, where they were asked for; the
+    token itself is mostly one of them. None where it was forced."""
+
+    @property
+    def text(self) -> str:
+        """``piece`` as text of its own: U+FFFD where it holds half a character."""
+        return self.piece.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

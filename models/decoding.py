@@ -1,23 +1,25 @@
-"""Greedy decoding of one answer: forced tokens and copied drafts go through the model in batches.
+"""Decoding of one answer: forced tokens and copied drafts go through the model in batches.
 
 The output is that of choosing one token at a time under the same grammar. What differs is how
 many batches it takes: tokens that the grammar forces are appended unasked, and drafts copied from
 the prompt are verified together. Batch shape moves logits a little, so where the two best tokens
-are nearly equal another one of them may win.
+are nearly equal another one of them may win. Where tokens are drawn and not simply the likeliest,
+a drafted token counts only if it is the one that was drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from models.base import Generation, Token
+from models.base import Alternative, Generation, Token
 from models.drafts import Drafter, Vocabulary
+from models.errors import ToolFailed
 from models.feed import Feed, Progress, Rows
 from models.loops import LoopBreaker
-from models.sampling import Pick, pick
+from models.sampling import Pick, Sampler, likeliest, pick
 from models.usage import usage
 
 if TYPE_CHECKING:
@@ -54,7 +56,11 @@ class Context(Vocabulary, Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """One answer as it grows. ``cached``: tokens of ``prompt`` that are decoded in ``sequence``."""
+    """One answer as it grows. ``cached``: tokens of ``prompt`` that are decoded in ``sequence``.
+
+    ``sampler``: draws its tokens; without one, each is the likeliest. ``on_tokens`` is given what
+    was written since its last call, before the model goes on.
+    """
 
     context: Context
     model: str
@@ -69,11 +75,16 @@ class Answer:
     decoding: Decoding
     progress: Progress
     breaker: LoopBreaker | None = None
+    sampler: Sampler | None = None
+    top_logprobs: int = 0
+    on_tokens: Callable[[Sequence[Token]], None] | None = None
     tokens: list[Token] = field(default_factory=list)
     written: bytearray = field(default_factory=bytearray)
     drafted: int = 0
     _draft_limit: int = _FIRST_DRAFT
     _misses: int = 0
+    _told: int = 0
+    """Tokens that ``on_tokens`` was given."""
     _cut: bool = False
     """The grammar was forced further than there was room to write."""
 
@@ -83,6 +94,7 @@ class Answer:
         position = self.cached
         while True:
             pending += self._forced()
+            self._tell()
             if self._over or (self.constraint is not None and self.constraint.complete):
                 return self._finish()
             draft = self._draft()
@@ -104,13 +116,15 @@ class Answer:
                 allowed = masks[taken] if masks else None
                 if self.constraint is not None and allowed is None:
                     return self._finish()
-                best = self._pick(rows.row(first + taken), allowed)
+                logits = rows.row(first + taken)
+                best = self._pick(logits, allowed)
                 if best.token in self.context.ends:
                     return self._finish()
                 if self.constraint is not None:
                     self.constraint.consume(best.token)
                 only = allowed is not None and len(allowed) == 1
-                self._write(best.token, best.logprob, best.margin, forced=only)
+                top = () if only else self._top(logits, allowed, best)
+                self._write(best.token, best.logprob, best.margin, forced=only, top=top)
                 if self._over:
                     return self._finish()
                 if taken < len(draft) and draft[taken] == best.token:
@@ -123,16 +137,40 @@ class Answer:
             self._learn(len(draft), taken)
 
     def _pick(self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None) -> Pick:
-        """The likeliest allowed token; in a loop, the likeliest that leads out of it."""
-        best = pick(logits, allowed)
+        """The next allowed token; in a loop, one that leads out of it."""
+        choose = pick if self.sampler is None else self.sampler.pick
+        best = choose(logits, allowed)
         if self.breaker is None or allowed is None or len(allowed) == 1:
             return best
         ends = self.breaker.narrow(self.tokens, allowed, self.written)
         if ends is None or best.token in ends:
             return best
-        token = pick(logits, ends).token
+        token = choose(logits, ends).token
         lost = float(logits[token] - logits[best.token])
         return Pick(token, best.logprob + lost, 0.0)
+
+    def _top(
+        self, logits: NDArray[np.float32], allowed: NDArray[np.intp] | None, known: Pick
+    ) -> tuple[Alternative, ...]:
+        if not self.top_logprobs:
+            return ()
+        found = likeliest(logits, allowed, self.top_logprobs, known)
+        return tuple(Alternative(t, self.context.piece(t), logprob) for t, logprob in found)
+
+    def _tell(self) -> None:
+        """What was written since the last time goes to the caller."""
+        self.progress.written = len(self.tokens)
+        if self.on_tokens is None or self._told == len(self.tokens):
+            return
+        news = tuple(self.tokens[self._told :])
+        self._told = len(self.tokens)
+        try:
+            self.on_tokens(news)
+        except Exception:
+            raise
+        except BaseException as error:
+            # It would end the engine's thread, and every other call with it.
+            raise ToolFailed(f"what takes the tokens of an answer raised {error!r}") from error
 
     @property
     def text(self) -> str:
@@ -173,13 +211,22 @@ class Answer:
         self.constraint.rollback(len(draft))
 
     def _write(
-        self, token: int, logprob: float = 0.0, margin: float = 1.0, *, forced: bool
+        self,
+        token: int,
+        logprob: float = 0.0,
+        margin: float = 1.0,
+        *,
+        forced: bool,
+        top: tuple[Alternative, ...] = (),
     ) -> None:
         piece = self.context.piece(token)
         self.written += piece
-        self.tokens.append(Token(token, piece.decode("utf-8", "replace"), logprob, margin, forced))
+        self.tokens.append(Token(token, piece, logprob, margin, forced, top))
+        if self.sampler is not None:
+            self.sampler.wrote(token)
 
     def _finish(self) -> Generation:
+        self._tell()
         text, finish = self.text, "stop"
         cuts = [at for at in (text.find(stop) for stop in self.stop) if at >= 0]
         if cuts:
@@ -209,7 +256,8 @@ class Answer:
 
     def _learn(self, drafted: int, taken: int) -> None:
         self.drafted += taken
-        if self.drafter is not None:
+        # Others learn how the model likes to spell: not from what was drawn by chance.
+        if self.drafter is not None and self.sampler is None:
             self.drafter.learn(self.tokens[-_RECENT:])
         if not drafted:
             return

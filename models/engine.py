@@ -14,10 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from models.adapters import Adapter
+from models.counters import Counters
 from models.errors import AidecampError, ContextOverflow, DeadlineMissed, Overloaded, ToolFailed
 from models.feed import Feed, Progress, Rows
 from models.llama_context import BATCH_TOKENS, SEQUENCES, CacheFull, LlamaContext
@@ -64,12 +65,12 @@ class Job(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A job that has a sequence, and what it wants decoded next."""
+    """A job that has a sequence, and what it wants decoded next: nothing until it is started."""
 
     job: Job[Any]
     entry: Entry
     steps: Generator[Feed, Rows, Any]
-    feed: Feed
+    feed: Feed = field(default_factory=lambda: Feed((), (), (), ()))
 
 
 class Engine:
@@ -103,14 +104,37 @@ class Engine:
         self._adapters: dict[str, Any] = {}
         self._attached: str | None = None
         self._turns = 0
+        self._batches = 0
+        self._totals = Counters()
         self._beside = ThreadPoolExecutor(1, thread_name_prefix=f"masks {name}")
         self.opened: Callable[[str | None], None] = lambda adapter: None
         """Called before the first prompt of an adapter is looked up in the cache."""
 
     @property
+    def running(self) -> int:
+        """Calls that have a sequence."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Calls in the queue."""
+        with self._lock:
+            return len(self._incoming) + len(self._waiting)
+
+    @property
     def busy(self) -> int:
         """Calls that run or wait."""
-        return len(self._incoming) + len(self._waiting) + len(self._running)
+        with self._lock:
+            return len(self._incoming) + len(self._waiting) + len(self._running)
+
+    @property
+    def counters(self) -> Counters:
+        """What was done so far, and what is being done. For any thread."""
+        with self._lock:
+            waiting = len(self._incoming) + len(self._waiting)
+            return replace(
+                self._totals, running=len(self._running), waiting=waiting, batches=self._batches
+            )
 
     def submit(self, job: Job[Any]) -> None:
         """Queue a call. Raises ContextOverflow, Overloaded, ToolFailed (closed)."""
@@ -151,8 +175,7 @@ class Engine:
                 self._step()
         closed = ToolFailed(f"the call was dropped: the model {self._name} was closed")
         for run in [*self._running]:
-            self._end(run)
-            _fail(run.job, closed)
+            self._give_up(run, closed)
         for job in [*self._waiting, *self._incoming]:
             _fail(job, closed)
         self._beside.shutdown()
@@ -175,8 +198,7 @@ class Engine:
                 _fail(job, error)
         for run in [*self._running]:
             if error := _overdue(run.job, now, "while it was running", self._name):
-                self._end(run)
-                _fail(run.job, error)
+                self._give_up(run, error)
 
     def _admit(self) -> None:
         """Start calls in the order they came in, as long as the KV cache has room for them."""
@@ -194,29 +216,32 @@ class Engine:
                 continue
             if entry is None:
                 return
-            self._waiting.popleft()
-            self._start(job, entry)
+            with self._lock:
+                self._waiting.popleft()
+                begins = job.future.set_running_or_notify_cancel()
+                if begins:
+                    self._running.append(Running(job, entry, _steps(job, entry)))
+            if begins:
+                self._start(self._running[-1])
+            else:
+                self.cache.end(entry, keep=False)
 
-    def _start(self, job: Job[Any], entry: Entry) -> None:
-        if not job.future.set_running_or_notify_cancel():
-            self.cache.end(entry, keep=False)
-            return
-        job.progress.clock.queue_ms = (time.monotonic() - job.queued) * 1000
+    def _start(self, run: Running) -> None:
+        """What a call wants decoded first; or its result, where that is nothing at all."""
+        progress = run.job.progress
+        progress.cached = run.entry.length
+        progress.clock.queue_ms = (time.monotonic() - run.job.queued) * 1000
         begun = time.perf_counter()
         try:
-            steps = job.start(entry, job.progress)
-            feed = next(steps)
+            run.feed = next(run.steps)
         except StopIteration as end:
             # The grammar left the model nothing to say.
-            self.cache.end(entry, keep=False)
-            job.future.set_result(end.value)
-            return
+            self._end(run)
+            run.job.future.set_result(end.value)
         except Exception as error:
-            self.cache.end(entry, keep=False)
-            _fail(job, error)
-            return
-        job.progress.clock.prefill_ms += _ms(begun)
-        self._running.append(Running(job, entry, steps, feed))
+            self._give_up(run, error)
+        else:
+            progress.clock.prefill_ms += _ms(begun)
 
     def _load(self, adapter: Adapter | None) -> None:
         if adapter is not None and adapter.digest not in self._adapters:
@@ -251,8 +276,7 @@ class Engine:
             clock.model_calls += 1
             wrong = error or (beside[run].exception() if run in beside else None)
             if wrong is not None:
-                self._end(run)
-                _fail(run.job, wrong)
+                self._give_up(run, wrong)
                 continue
             rows = Rows(self.context, offset - run.feed.done)
             offset += take
@@ -273,6 +297,7 @@ class Engine:
             positions += run.feed.positions[piece]
             sequences += run.feed.sequences[piece]
             outputs += run.feed.outputs[piece]
+        self._batches += 1
         while True:
             try:
                 self.context.decode(tokens, positions, sequences, outputs)
@@ -307,16 +332,37 @@ class Engine:
             self._end(run)
             run.job.future.set_result(end.value)
         except Exception as error:
-            self._end(run)
-            _fail(run.job, error)
+            self._give_up(run, error)
         else:
             run.job.progress.clock.decode_ms += _ms(begun)
 
-    def _end(self, run: Running) -> None:
+    def _give_up(self, run: Running, error: BaseException) -> None:
+        """End a call without an answer."""
+        self._end(run, failed=1)
+        _fail(run.job, error)
+
+    def _end(self, run: Running, *, failed: int = 0) -> None:
         """A call is over: its sequence goes to the cache, or back."""
         self._running.remove(run)
         run.steps.close()
         self.cache.end(run.entry, keep=run.job.progress.prefilled)
+        self._count(run.job, failed)
+
+    def _count(self, job: Job[Any], failed: int) -> None:
+        so_far = self._totals
+        self._totals = replace(
+            so_far,
+            calls=so_far.calls + 1,
+            failed=so_far.failed + failed,
+            tokens_in=so_far.tokens_in + len(job.prompt),
+            tokens_cached=so_far.tokens_cached + job.progress.cached,
+            tokens_out=so_far.tokens_out + job.progress.written,
+        )
+
+
+def _steps(job: Job[T], entry: Entry) -> Generator[Feed, Rows, T]:
+    """The call's generator, which begins when it is first asked."""
+    return (yield from job.start(entry, job.progress))
 
 
 def _overdue(job: Job[Any], now: float, where: str, name: str) -> AidecampError | None:

@@ -78,3 +78,5 @@ class Progress:
     cached: int = 0
     """Tokens of the prompt that did not need to be decoded."""
     prefilled: bool = False
+    written: int = 0
+    """Tokens of the answer so far."""

@@ -12,16 +12,17 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from models.adapters import Adapter, read_adapter
-from models.base import Choice, Generation, Message
+from models.base import Choice, Generation, Message, Token
 from models.chat import CHATML, ChatTemplate
 from models.choices import temperature_for
 from models.choosing import GROUP_TOKENS, Options
+from models.counters import Counters
 from models.decoding import Answer, Decoding
 from models.digest import file_digest, stamp
 from models.drafts import Drafter, Habits, schema_keys
@@ -44,6 +45,7 @@ from models.llama_context import LlamaContext, Placement, default_threads
 from models.loops import LoopBreaker
 from models.placement import place
 from models.prefix_cache import Entry
+from models.sampling import MOST_ALTERNATIVES, Sampler, Sampling
 
 CONTEXT_TOKENS = 4096
 CACHE_TOKENS = 1024
@@ -156,6 +158,21 @@ class LlamaGenerator:
         return self._engine.busy
 
     @property
+    def running(self) -> int:
+        """Calls that have a place in the KV cache."""
+        return self._engine.running
+
+    @property
+    def waiting(self) -> int:
+        """Calls in the queue."""
+        return self._engine.waiting
+
+    @property
+    def counters(self) -> Counters:
+        """Calls and tokens since the model was loaded, and what runs and waits now."""
+        return self._engine.counters
+
+    @property
     def memory_bytes(self) -> int:
         """Bytes of the weights, the KV cache and the prompts parked beside it."""
         cache = self._context.cells * kv_bytes_per_token(self.header, self.kv_type)
@@ -173,15 +190,27 @@ class LlamaGenerator:
         adapter: Path | None = None,
         deadline_s: float | None = None,
         decoding: Decoding | None = None,
+        sampling: Sampling | None = None,
+        top_logprobs: int = 0,
+        on_tokens: Callable[[Sequence[Token]], None] | None = None,
     ) -> Generation:
-        """Greedy decoding of an answer to ``messages``.
+        """An answer to ``messages``, decoded greedily unless ``sampling`` says otherwise.
 
         ``schema``: a JSON Schema that the answer is forced to meet, as compact JSON.
         ``grammar``: a grammar in Lark, llguidance's dialect, or in GBNF. ``regex``: what the whole
         answer matches. Where ``max_tokens`` runs out first, or a string meets the length that it
         was given for want of one in its schema, ``finish`` is ``length`` and the text is cut.
         ``stop``: texts that end a free answer; they are not part of it. ``adapter``: a LoRA
-        adapter in GGUF. ``deadline_s``: seconds until DeadlineMissed.
+        adapter in GGUF. ``deadline_s``: seconds until DeadlineMissed. ``top_logprobs``: how many
+        alternatives each token gets, from 0 to 20.
+
+        ``on_tokens`` is given the tokens as they are written, in order and each once, those of
+        stop texts among them: ``models/streaming.py`` makes text of their pieces. It is called in
+        the engine's thread, so all calls wait for it: it should hand over, and return. What it
+        raises ends this call alone, and is raised here. The last tokens are given before this
+        returns; after a cancel it may be called once more. Where the answer is refused or late at
+        its end, its tokens were given all the same.
+
         Raises UsageError, SchemaRefused, ContextOverflow, Overloaded, DeadlineMissed, ModelCorrupt.
         """
         if sum(x is not None for x in (schema, grammar, regex)) > 1:
@@ -191,6 +220,10 @@ class LlamaGenerator:
             raise UsageError("stop texts end free answers only: a grammar knows its own end")
         if max_tokens < 1:
             raise UsageError(f"max_tokens is {max_tokens}, and at least 1 is needed")
+        if not 0 <= top_logprobs <= MOST_ALTERNATIVES:
+            raise UsageError(
+                f"top_logprobs is {top_logprobs}, and has to be from 0 to {MOST_ALTERNATIVES}"
+            )
         source = None
         if schema is not None:
             source = schema_grammar(schema)
@@ -214,6 +247,7 @@ class LlamaGenerator:
             )
         more = min(max_tokens, self.n_ctx - len(prompt))
         lora = self._adapter(adapter)
+        sampler = None if sampling is None or sampling.greedy else Sampler(sampling)
 
         def start(entry: Entry, progress: Progress) -> Any:
             progress.clock.mask_ms += compile_ms
@@ -231,6 +265,9 @@ class LlamaGenerator:
                 how,
                 progress,
                 LoopBreaker(messages[-1]["content"], self._context.piece) if schema else None,
+                sampler,
+                top_logprobs,
+                on_tokens,
             ).decode()
 
         generation: Generation = await self._submit(

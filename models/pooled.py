@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from models.counters import Counters
     from models.llama import LlamaGenerator
     from models.onnx import OnnxEncoder
 
@@ -65,6 +66,13 @@ class PooledGenerator:
                 raise
         async with self.opened() as generator:
             return await generator.choose(messages, options, **others)
+
+    @property
+    def counters(self) -> Counters | None:
+        """What the loaded model has done since it was loaded, and what it is doing now; None where
+        none is. Loads nothing, and does not count as a use."""
+        held = self._slot.loaded
+        return None if held is None else held.model.counters
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of ``text``. Waits for the model where it has to be loaded."""

@@ -51,7 +51,7 @@ class FakeGenerator:
 
         self.asked.append(messages)
         text = str(self.answers.popleft())
-        token = Token(0, text, math.log(self.probability), self.probability, forced=False)
+        token = Token(0, text.encode(), math.log(self.probability), self.probability, forced=False)
         return Generation(text, (token,), "stop", self.model, Usage(tokens_in=10, tokens_out=1))
 
     async def choose(self, messages: Sequence[Message], options: Sequence[str]) -> Choice:

@@ -87,13 +87,13 @@ def test_punctuation_is_spelled_as_the_model_spelled_it() -> None:
     drafter = Drafter("", context, habits)
     quote = context.tokenize('"', special=False)[0]
     free = [
-        Token(pair, '":', -0.1, 0.9, forced=False),
-        Token(quote, '"', 0.0, 1.0, forced=True),
-        Token(1, "a", -0.1, 0.9, forced=False),
+        Token(pair, b'":', -0.1, 0.9, forced=False),
+        Token(quote, b'"', 0.0, 1.0, forced=True),
+        Token(1, b"a", -0.1, 0.9, forced=False),
     ]
     drafter.learn(free)
     assert habits == {'":"': [pair, quote]}
-    drafter.learn([Token(quote, '"', 0.0, 1.0, forced=True)])
+    drafter.learn([Token(quote, b'"', 0.0, 1.0, forced=True)])
     assert '"' not in habits, "what the grammar forced says nothing about the model"
 
 

@@ -16,7 +16,7 @@ LETTERS = [chr(code) for code in range(32, 127)] + ['","', '"]', "},{"]
 
 
 def written(text: str) -> list[Token]:
-    return [Token(LETTERS.index(letter), letter, 0.0, 1.0, False) for letter in text]
+    return [Token(LETTERS.index(letter), letter.encode(), 0.0, 1.0, False) for letter in text]
 
 
 def piece(token: int) -> bytes:
