@@ -112,8 +112,14 @@ class ToolFailed(AidecampError):
 
 
 class Overloaded(AidecampError):
+    """``retry_after_s``: when it is worth trying again, where that can be told."""
+
     exit_code = 17
     http_status = 429
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineMissed(AidecampError):

@@ -5,22 +5,44 @@ An error is JSON as OpenAI's API writes it (``errors.body_of``), with the HTTP s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from models.errors import AidecampError, UsageError
+from runtime.config import DaemonConfig
+from runtime.daemon.answers import answer
 from runtime.daemon.desk import Desk
-from runtime.daemon.errors import NotFound, Unreadable, body_of
-from runtime.daemon.guard import BodyLimit
+from runtime.daemon.errors import NotFound, Unreadable
+from runtime.daemon.guard import Guard
+from runtime.daemon.limits import Limits
 from runtime.daemon.routes import decisions, events, health, savings, tasks
+from runtime.daemon.tokens import TokenStore
 
 
-def create_app(desk: Desk) -> FastAPI:
-    """The daemon's API on ``desk``."""
-    app = FastAPI(title="Aidecamp", summary="Tasks, decisions and why.", redirect_slashes=False)
-    app.add_middleware(BodyLimit)
+def create_app(
+    desk: Desk,
+    tokens: TokenStore | None = None,
+    settings: Callable[[], DaemonConfig] | None = None,
+) -> FastAPI:
+    """The daemon's API on ``desk``, for the holders of ``tokens`` (by default those beside the
+    ledger). ``settings`` is asked at every request."""
+    app = FastAPI(
+        title="Aidecamp",
+        summary="Tasks, decisions and why.",
+        redirect_slashes=False,
+        docs_url=None,  # These two pages load their scripts from elsewhere.
+        redoc_url=None,
+    )
+    tokens = tokens or TokenStore(desk.ledger.path.parent)
+    usual = DaemonConfig()
+    settings = settings or (lambda: usual)
+    # The one added last is the first to see a request.
+    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(Guard, tokens=tokens, settings=settings)
     _errors(app)
     for part in (tasks, decisions, events, savings, health):
         app.include_router(part.routes(desk))
@@ -28,9 +50,6 @@ def create_app(desk: Desk) -> FastAPI:
 
 
 def _errors(app: FastAPI) -> None:
-    def answer(error: AidecampError, status: int | None = None) -> JSONResponse:
-        return JSONResponse(body_of(error), status or error.http_status)
-
     @app.exception_handler(AidecampError)
     async def ours(_: Request, error: AidecampError) -> JSONResponse:
         return answer(error)
@@ -50,7 +69,8 @@ def _errors(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 404:
             return answer(NotFound(f"There is no {request.url.path}.", hint="See /openapi.json."))
-        return answer(UsageError(f"{request.url.path}: {error.detail}."), error.status_code)
+        refused = UsageError(f"{request.url.path}: {error.detail}.")
+        return answer(refused, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def fault(_: Request, error: Exception) -> JSONResponse:

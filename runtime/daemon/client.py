@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from runtime.daemon import place
 from runtime.daemon.errors import Conflict, DaemonMissing, DaemonRunning, revive
 from runtime.daemon.rows import Row, Rows, unsure
 from runtime.daemon.story import Deed, Story
+from runtime.daemon.tokens import TokenStore, configured
 from runtime.daemon.totals import Totals
 from runtime.daemon.waiting import Waiting
 
@@ -67,14 +68,31 @@ class Page:
     last_event_id: int
 
 
+class OwnToken(httpx.Auth):
+    """Sends the user's own token, as it is kept at that moment. Raises StorageFailed where it
+    cannot be read."""
+
+    def __init__(self, tokens: TokenStore | None = None) -> None:
+        self._tokens = tokens
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._tokens = self._tokens or configured()
+        request.headers["Authorization"] = f"Bearer {self._tokens.own()}"
+        yield request
+
+
 class Client:
     """Speaks to one daemon. Every error is an AidecampError; DaemonMissing where none answers."""
 
-    def __init__(self, socket_path: Path | None = None) -> None:
+    def __init__(
+        self, socket_path: Path | None = None, *, tokens: TokenStore | None = None
+    ) -> None:
+        """``tokens``: where the user's own token is; by default where the settings say."""
         self.socket_path = socket_path or place.socket_path()
         self._http = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(self.socket_path)),
             base_url="http://aidecamp",
+            auth=OwnToken(tokens),
             timeout=TIMEOUT_S,
             trust_env=False,
         )

@@ -4,11 +4,23 @@ AidecampError
 ├── UsageError             2    400
 │   ├── BadRequest         2    400  a parameter of a proxied call is not what it must be
 │   ├── NotFound           2    404  no task or decision has this id
+│   │   └── ModelUnknown   2    404  no model of that name can be asked here
 │   ├── Conflict           2    409  the request is fine, but not now (nothing waits, already over)
+│   ├── TokenRefused       2    401  no token came with the request, or one that is not known
+│   ├── Foreign            2    403  another host's name, or a web page that is not listed
+│   ├── ScopeMissing       2    403  the token is known, and may not do this
+│   ├── BodyLate           2    408  the request did not come whole in time
 │   ├── TooLarge           2    413  the body is larger than the daemon reads
+│   ├── Unsupported        2    415  a body in a form that the daemon does not read
+│   ├── TooManyRefused     2    429  too many wrong tokens from one address
+│   ├── HeadTooLarge       2    431  the request line and headers are larger than the daemon reads
 │   └── Unreadable         2    422  a field of the body is not what it must be
+├── Declined              11    403  only the General could serve the call, and it may not be asked
+│   └── NoGeneral         11    503  … or there is none
+├── NoStaff               14    503  this daemon was started without models
 ├── DaemonMissing         15    503  no daemon answers on the socket
-└── DaemonRunning         16    409  this user's daemon runs already
+├── DaemonRunning         16    409  this user's daemon runs already
+└── ListenRefused         19    503  an address that the settings name cannot be listened on
 """
 
 from __future__ import annotations
@@ -32,16 +44,66 @@ class NotFound(UsageError):
     http_status = 404
 
 
+class ModelUnknown(NotFound):
+    """No model of that name may be asked here."""
+
+
 class Conflict(UsageError):
     http_status = 409
+
+
+class TokenRefused(UsageError):
+    http_status = 401
+
+
+class Foreign(UsageError):
+    http_status = 403
+
+
+class ScopeMissing(UsageError):
+    http_status = 403
+
+
+class BodyLate(UsageError):
+    http_status = 408
+
+
+class TooManyRefused(UsageError):
+    http_status = 429
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class HeadTooLarge(UsageError):
+    http_status = 431
 
 
 class TooLarge(UsageError):
     http_status = 413
 
 
+class Unsupported(UsageError):
+    http_status = 415
+
+
 class Unreadable(UsageError):
     http_status = 422
+
+
+class Declined(AidecampError):
+    exit_code = 11
+    http_status = 403
+
+
+class NoGeneral(Declined):
+    http_status = 503
+
+
+class NoStaff(AidecampError):
+    exit_code = 14
+    http_status = 503
 
 
 class DaemonMissing(AidecampError):
@@ -52,6 +114,11 @@ class DaemonMissing(AidecampError):
 class DaemonRunning(AidecampError):
     exit_code = 16
     http_status = 409
+
+
+class ListenRefused(AidecampError):
+    exit_code = 19
+    http_status = 503
 
 
 def body_of(error: AidecampError, param: str | None = None) -> dict[str, Any]:

@@ -25,9 +25,14 @@ from runtime.core import (
 )
 from runtime.daemon.client import Client
 from runtime.daemon.server import serve
+from runtime.daemon.tokens import TokenStore
 from runtime.ledger import Ledger
 
 Script = Callable[[Task, Approver], AsyncIterator[Record]]
+
+
+async def _nobody(*_: object) -> bool:
+    return False
 
 
 @dataclass
@@ -156,16 +161,16 @@ class Daemon:
     scripts: list[Script] = field(default_factory=list)
     """What the next tasks do, in order; the last one repeats."""
 
-    def make_agent(self, approver: Approver) -> ScriptedAgent:
+    def make_agent(self, approver: Approver | None) -> ScriptedAgent:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        return ScriptedAgent(script, approver)
+        return ScriptedAgent(script, approver or Approver(_nobody, _nobody))
 
 
 @asynccontextmanager
 async def daemon(folder: Path, *scripts: Script) -> AsyncIterator[Daemon]:
     ledger = Ledger(folder / "ledger.db")
     path = folder / "run" / "daemon.sock"
-    async with Client(path) as client:
+    async with Client(path, tokens=TokenStore(folder)) as client:
         one = Daemon(path, ledger, client, folder, list(scripts or (plain,)))
         stop = asyncio.Event()
         serving = asyncio.create_task(

@@ -11,8 +11,10 @@ import pytest
 from models.errors import AidecampError, ModelMissing, UsageError
 from runtime.agent import Approver
 from runtime.core import Outcome, Record, Result, Task
+from runtime.daemon.client import OwnToken
 from runtime.daemon.errors import Conflict, NotFound, TooLarge, Unreadable
 from runtime.daemon.story import Story
+from runtime.daemon.tokens import TokenStore
 from tests.runtime.daemon.scripted import (
     Daemon,
     asking,
@@ -38,7 +40,9 @@ JSON = {"Content-Type": "application/json"}
 
 def raw(served: Daemon) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(uds=str(served.path)), base_url="http://aidecamp"
+        transport=httpx.AsyncHTTPTransport(uds=str(served.path)),
+        base_url="http://aidecamp",
+        auth=OwnToken(TokenStore(served.folder)),
     )
 
 

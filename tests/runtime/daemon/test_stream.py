@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 
 from runtime.core import Event, Result, Task
-from runtime.daemon.client import Client, Link, Waits
+from runtime.daemon.client import Client, Link, OwnToken, Waits
+from runtime.daemon.tokens import TokenStore
 from runtime.ledger import Ledger
 from tests.runtime.daemon.scripted import asking, daemon, ended
 
@@ -46,8 +47,11 @@ async def test_a_stream_resumes_after_the_last_event_id_and_misses_nothing(
 async def test_last_event_id_is_read_from_its_header(tmp_path: Path) -> None:
     async with daemon(tmp_path) as served:
         fill(served.ledger, 5)
-        transport = httpx.AsyncHTTPTransport(uds=str(served.path))
-        async with httpx.AsyncClient(transport=transport, base_url="http://a") as http:
+        async with httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(served.path)),
+            base_url="http://aidecamp",
+            auth=OwnToken(TokenStore(served.folder)),
+        ) as http:
             async with http.stream("GET", "/v1/events", headers={"Last-Event-ID": "3"}) as answer:
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 ids = []
