@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from models.adapters import Adapter
 from models.base import Choice, Generation
 from models.choosing import Options
+from models.counters import Counters
 from models.decoding import Answer, Decoding
 from models.drafts import Drafter
 from models.engine import ADAPTER_TURNS, PREFILL_TOKENS, Engine, Job
@@ -61,6 +62,8 @@ class Bench:
         max_tokens: int = 24,
         adapter: str | None = None,
         deadline: float | None = None,
+        stop: Sequence[str] = (),
+        **more: Any,
     ) -> Job[Generation]:
         prompt = tokens(text)
         how = decoding or Decoding()
@@ -76,11 +79,12 @@ class Bench:
                 entry.cells,
                 entry.length,
                 max_tokens,
-                (),
+                stop,
                 constraint,
                 drafter,
                 how,
                 progress,
+                **more,
             ).decode()
 
         lora = Adapter(Path(adapter), adapter, 1, 1.0, adapter, 0) if adapter else None
@@ -355,6 +359,74 @@ def test_calls_wait_for_room_in_the_kv_cache_in_their_order() -> None:
     with pytest.raises(ContextOverflow, match=r"120 tokens.*120"):
         bench.engine.submit(bench.job("x" * 120))
     bench.close()
+
+
+def test_running_and_waiting_calls_are_told_apart_and_both_go_to_zero() -> None:
+    bench = Bench(parallel=2)
+    gate = bench.context.gate = threading.Event()
+    jobs = [bench.job(f"{HEAD}{n}") for n in range(5)]
+    for job in jobs:
+        bench.engine.submit(job)
+    while bench.engine.running < 2:
+        time.sleep(0.001)
+    assert (bench.engine.running, bench.engine.waiting, bench.engine.busy) == (2, 3, 5)
+    gate.set()
+    for job in jobs:
+        job.future.result(30)
+    assert (bench.engine.running, bench.engine.waiting, bench.engine.busy) == (0, 0, 0)
+    bench.close()
+
+
+def test_counters_are_the_sum_of_what_each_call_says_it_used(bench: Bench) -> None:
+    assert bench.engine.counters == Counters()
+    jobs = [bench.job(f"{HEAD}{n % 2}") for n in range(6)]
+    jobs.append(bench.job(HEAD, options=["the only answer"]))
+    used = [answer.usage for answer in bench.run(*jobs)]
+    counted = bench.engine.counters
+    assert counted == Counters(
+        calls=len(jobs),
+        tokens_in=sum(u.tokens_in for u in used),
+        tokens_cached=sum(u.tokens_cached for u in used),
+        tokens_out=sum(u.tokens_out for u in used),
+        batches=len(bench.context.batches),
+    )
+    assert counted.tokens_cached > 0
+    bench.run(bench.choice(HEAD, ["a", "b"]))
+    assert bench.engine.counters.tokens_out == counted.tokens_out
+    assert bench.engine.counters.calls == counted.calls + 1
+
+
+def test_a_call_that_begins_and_has_no_answer_counts_as_failed(bench: Bench) -> None:
+    never = bench.job(HEAD, deadline=time.monotonic() - 1)
+    gate = bench.context.gate = threading.Event()
+    dropped = bench.job(HEAD, max_tokens=400, decoding=Decoding(True, 0))
+    for job in (never, dropped):
+        bench.engine.submit(job)
+    while not bench.engine.running:
+        time.sleep(0.001)
+    dropped.dropped.set()
+    gate.set()
+    for job in (never, dropped):
+        with pytest.raises(AidecampError):
+            job.future.result(30)
+    counted = bench.engine.counters
+    assert (counted.calls, counted.failed) == (1, 1), "the one that was late never began"
+    assert counted.tokens_out == 1
+    assert (counted.running, counted.waiting) == (0, 0)
+
+
+def test_a_call_that_cannot_begin_fails_alone_and_leaves_nothing(bench: Bench) -> None:
+    broken = bench.job(HEAD)
+
+    def refuse(entry: Entry, progress: Progress) -> Any:
+        raise SchemaRefused("no such thing")
+
+    broken.start = refuse
+    bench.engine.submit(broken)
+    with pytest.raises(SchemaRefused, match="no such thing"):
+        broken.future.result(30)
+    assert bench.run(bench.job(HEAD))[0].text == by_hand(HEAD, 24)
+    assert bench.engine.counters.failed == 1
 
 
 def test_closing_fails_what_runs_and_what_waits() -> None:
