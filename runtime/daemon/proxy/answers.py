@@ -151,7 +151,7 @@ class ChunkWriter:
     fingerprint: str | None = None
     include_usage: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
-    _open: set[int] = field(default_factory=set)
+    _open: set[int] = field(default_factory=set, init=False)
     """The choices whose role was told."""
 
     def content(
@@ -194,7 +194,7 @@ class ChunkWriter:
         first = not self._open
         self._open.add(choice)
         delta = {"role": "assistant", "content": content, "refusal": None}
-        return [self._chunk(choice, delta) | (self.extra if first else {})]
+        return [self._chunk(choice, delta) | (dict(self.extra) if first else {})]
 
     def _chunk(
         self,

@@ -89,14 +89,3 @@ def _part(part: Fields) -> None:
             audio.need_text("format")
         case "file":
             part.need_object("file")
-
-
-def text_of(content: Any) -> str:
-    """The words in a message's ``content``: a string, or its text and refusal parts in a row."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    return "".join(
-        str(part[part["type"]]) for part in content if part.get("type") in ("text", "refusal")
-    )

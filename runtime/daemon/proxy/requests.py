@@ -7,14 +7,21 @@ is judged by whoever serves the call (``unserved.py``), since another server may
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runtime.daemon.errors import BadRequest
 from runtime.daemon.proxy import messages as message_rules
-from runtime.daemon.proxy.fields import Fields, missing, read_object, show, wrong
+from runtime.daemon.proxy.fields import Fields, read_object, show, wrong
+from runtime.daemon.proxy.functions import (
+    NO_TOOLS,
+    Beyond,
+    ToolChoice,
+    read_choice,
+    read_name,
+    read_tools,
+)
 
 MAX_CHOICES = 128
 MAX_STOPS = 4
@@ -22,30 +29,20 @@ MAX_TOP_LOGPROBS = 20
 MAX_TOKENS = 2**31 - 1
 MAX_SEED = 2**63 - 1
 MAX_METADATA_KEYS, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512
-NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-"""What the name of a tool or of a response format may be."""
-
 OURS = "aidecamp"
 """The one parameter of a body that is ours; it is never forwarded."""
 _OUR_OPTIONS = ("explain",)
 
 
-@dataclass(frozen=True)
-class ToolChoice:
-    """``mode`` none: no tool is called; auto: the model may; required: it must.
-
-    ``name``: the one tool that must be called (``mode`` is then required); "" for any.
-    """
-
-    mode: Literal["none", "auto", "required"]
-    name: str = ""
+Kind = Literal["text", "json_object", "json_schema"]
+_KINDS: tuple[Kind, ...] = ("text", "json_object", "json_schema")
 
 
 @dataclass(frozen=True)
 class Format:
     """The form of the answer; ``schema`` is a JSON Schema where ``kind`` is json_schema."""
 
-    kind: Literal["text", "json_object", "json_schema"] = "text"
+    kind: Kind = "text"
     schema: Mapping[str, Any] | None = None
     name: str = ""
     strict: bool = False
@@ -60,7 +57,7 @@ class ChatRequest:
     """As they were given."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """The function tools, as they were given. Other tools are in ``body`` only."""
-    tool_choice: ToolChoice = ToolChoice("auto")
+    tool_choice: ToolChoice = NO_TOOLS
     parallel_tool_calls: bool = True
     response_format: Format = field(default_factory=Format)
     max_tokens: int | None = None
@@ -79,6 +76,8 @@ class ChatRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Every other parameter that is not null, by name."""
+    beyond: tuple[tuple[str, str], ...] = ()
+    """What has no place here, and no local model has: each by its path, with the reason."""
     aidecamp: Mapping[str, Any] = field(default_factory=dict)
     """Our own options: ``{"explain": bool}``."""
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -95,7 +94,7 @@ class ChatRequest:
 
 
 READ = {one.name for one in dataclasses.fields(ChatRequest)}
-READ -= {"include_usage", "extra", OURS, "body", "raw"}
+READ -= {"include_usage", "extra", "beyond", OURS, "body", "raw"}
 READ |= {"max_completion_tokens", "stream_options"}
 """The parameters of OpenAI's API that have a field of their own in ``ChatRequest``."""
 
@@ -110,14 +109,17 @@ def chat_of(body: dict[str, Any], raw: bytes) -> ChatRequest:
     fields = Fields(body)
     model = fields.need_text("model")
     messages = message_rules.read(fields)
-    tools = _tools(fields)
+    beyond: Beyond = []
+    tools = read_tools(fields, beyond)
+    tool_choice = read_choice(fields, tools, beyond)
     stream = fields.flag("stream")
+    include_usage = _stream_options(fields, stream, beyond)
     logprobs = fields.flag("logprobs")
     return ChatRequest(
         model=model,
         messages=messages,
         tools=tools,
-        tool_choice=_tool_choice(fields, tools),
+        tool_choice=tool_choice,
         parallel_tool_calls=fields.flag("parallel_tool_calls", default=True),
         response_format=_response_format(fields),
         max_tokens=_max_tokens(fields),
@@ -129,7 +131,7 @@ def chat_of(body: dict[str, Any], raw: bytes) -> ChatRequest:
         stop=_stop(fields),
         n=fields.whole("n", 1, MAX_CHOICES) or 1,
         stream=stream,
-        include_usage=_include_usage(fields, stream),
+        include_usage=include_usage,
         logprobs=logprobs,
         top_logprobs=_top_logprobs(fields, logprobs),
         user=fields.text("user"),
@@ -139,6 +141,7 @@ def chat_of(body: dict[str, Any], raw: bytes) -> ChatRequest:
             for name, value in body.items()
             if name not in READ and name != OURS and value is not None
         },
+        beyond=tuple(beyond),
         aidecamp=options_of(fields),
         body=body,
         raw=raw,
@@ -194,7 +197,8 @@ def _stop(fields: Fields) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _include_usage(fields: Fields, stream: bool) -> bool:
+def _stream_options(fields: Fields, stream: bool, beyond: Beyond) -> bool:
+    """Whether the stream ends with its usage."""
     if (options := fields.object("stream_options")) is None:
         return False
     if not stream:
@@ -203,7 +207,15 @@ def _include_usage(fields: Fields, stream: bool) -> bool:
             hint="Set stream to true, or leave stream_options out.",
             param="stream_options",
         )
+    unpadded(options, beyond)
     return options.flag("include_usage")
+
+
+def unpadded(options: Fields, beyond: Beyond) -> None:
+    """Every stream option but ``include_usage`` goes to ``beyond``, where it asks for something."""
+    for name, value in options.value.items():
+        if name != "include_usage" and value not in (None, False):
+            beyond.append((options.at(name), "a local stream is not padded"))
 
 
 def _top_logprobs(fields: Fields, logprobs: bool) -> int:
@@ -217,78 +229,26 @@ def _top_logprobs(fields: Fields, logprobs: bool) -> int:
     return wanted
 
 
-def _tools(fields: Fields) -> tuple[Mapping[str, Any], ...]:
-    """The function tools among ``tools``; only the type of others is looked at."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for index, item in enumerate(fields.items("tools")):
-        tool = Fields(item, f"tools[{index}]")
-        if tool.need_text("type") != "function":
-            continue
-        function = tool.need_object("function")
-        name = read_function(function)
-        if name in found:
-            raise BadRequest(f"Two tools have the name {show(name)}.", param=function.at("name"))
-        found[name] = item
-    return tuple(found.values())
-
-
-def read_function(function: Fields) -> str:
-    """The name of a function that the model may call, with all of it checked."""
-    name = _name(function)
-    function.text("description")
-    function.object("parameters")
-    function.flag("strict")
-    return name
-
-
-def _name(fields: Fields) -> str:
-    name = fields.need_text("name")
-    if not NAME.fullmatch(name):
-        raise wrong(fields.at("name"), "1 to 64 letters, digits, _ or -", name)
-    return name
-
-
-def _tool_choice(fields: Fields, tools: tuple[Mapping[str, Any], ...]) -> ToolChoice:
-    value = fields.get("tool_choice")
-    offered = fields.items("tools")
-    if value is None:
-        return ToolChoice("auto" if offered else "none")
-    if value == "none" or (value == "auto" and not offered):
-        return ToolChoice("none")
-    if value == "auto":
-        return ToolChoice("auto")
-    if value == "required":
-        if not offered:
-            raise BadRequest("tool_choice is required; there are no tools.", param="tool_choice")
-        return ToolChoice("required")
-    if not isinstance(value, dict):
-        raise wrong("tool_choice", "none, auto, required or an object", value)
-    choice = Fields(value, "tool_choice")
-    if choice.need_text("type") != "function":
-        return ToolChoice("auto")  # Only a remote model serves it: unserved.py names it.
-    function = choice.need_object("function")
-    name = function.need_text("name")
-    if name not in {tool["function"]["name"] for tool in tools}:
-        raise BadRequest(f"No tool has the name {show(name)}.", param=function.at("name"))
-    return ToolChoice("required", name)
-
-
 def _response_format(fields: Fields) -> Format:
     if (wanted := fields.object("response_format")) is None:
         return Format()
-    kind = wanted.word("type", ("text", "json_object", "json_schema"), "")
-    if kind == "text":
-        return Format()
-    if kind == "json_object":
-        return Format("json_object")
+    kind = read_kind(wanted)
     if kind == "json_schema":
         return schema_format(wanted.need_object("json_schema"))
-    raise missing(wanted.at("type"))
+    return Format(kind)
+
+
+def read_kind(wanted: Fields) -> Kind:
+    value = wanted.need("type")
+    for kind in _KINDS:
+        if value == kind:
+            return kind
+    raise wrong(wanted.at("type"), f"one of {', '.join(_KINDS)}", value)
 
 
 def schema_format(wanted: Fields) -> Format:
     """The format that the object ``wanted`` (name, schema, strict) describes."""
-    name = _name(wanted)
+    name = read_name(wanted)
     wanted.text("description")
     schema = wanted.need_object("schema").value
     return Format("json_schema", schema, name, wanted.flag("strict"))

@@ -60,7 +60,7 @@ def unserved(request: ChatRequest, *, sampling: bool = True) -> list[str]:
     ``sampling``: whether the local model can sample; one that cannot answers greedily.
     Empty where the call can be served locally.
     """
-    found = [*_parameters(request), *_messages(request), *_tools(request), *_together(request)]
+    found = [*_parameters(request), *_messages(request), *request.beyond, *_together(request)]
     if not sampling:
         found += _sampled(request)
     return [f"{name}: {reason}" for name, reason in found]
@@ -83,9 +83,6 @@ def _parameters(request: ChatRequest) -> Named:
         harmless = _HARMLESS.get(name)
         if harmless is None or not harmless(value):
             yield name, _REASONS.get(name, "a local model does not know it")
-    for name, value in (request.body.get("stream_options") or {}).items():
-        if name != "include_usage" and value not in (None, False):
-            yield f"stream_options.{name}", "a local stream is not padded"
 
 
 def _messages(request: ChatRequest) -> Named:
@@ -116,31 +113,12 @@ def _calls(calls: Sequence[Mapping[str, Any]], at: str) -> Named:
             yield f"{at}[{index}].type", "a local model calls functions only"
 
 
-def _tools(request: ChatRequest) -> Named:
-    for index, tool in enumerate(request.body.get("tools") or []):
-        if tool["type"] != "function":
-            yield f"tools[{index}].type", "a local model calls functions only"
-            continue
-        for where, inner, known in (
-            (f"tools[{index}]", tool, ("type", "function")),
-            (
-                f"tools[{index}].function",
-                tool["function"],
-                ("name", "description", "parameters", "strict"),
-            ),
-        ):
-            for name, value in inner.items():
-                if name not in known and value not in _NO_NEWS:
-                    yield under(where, name), "a local model does not know it"
-    choice = request.body.get("tool_choice")
-    if isinstance(choice, Mapping) and choice["type"] != "function":
-        yield "tool_choice.type", "a local model takes none, auto, required or one function"
-
-
 def _together(request: ChatRequest) -> Named:
     """What is served alone, but not along with something else."""
     tools = bool(request.tools) and request.tool_choice.mode != "none"
     formatted = request.response_format.kind != "text"
+    if request.n > 1 and tools:
+        yield "n", "not along with tools"
     if request.logprobs and tools:
         yield "logprobs", "not along with tools"
     if formatted and tools:
