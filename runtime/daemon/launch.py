@@ -1,62 +1,88 @@
-"""Starts and stops the daemon's process from outside."""
+"""Starts, stops and signals the daemon's process from outside.
+
+Whether one runs is told by its lock, which the kernel lets go of when the process dies: so
+neither a token nor a socket that answers is needed to find out.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-import httpx
+from typing import Any
 
 import runtime
-from models.errors import AidecampError
+from models.errors import StorageFailed
 from runtime.daemon import place
 from runtime.daemon.errors import DaemonMissing, DaemonRunning, revive
 
-START_S = 20.0
-STOP_S = 30.0
+START_S = 30.0
+STOP_S = 40.0
+"""Longer than the daemon's own grace."""
 STEP_S = 0.02
 
 
-def start(socket: Path) -> int:
-    """Start a daemon in the background and return its process id once it answers.
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A daemon that answers."""
+
+    pid: int
+    socket: Path
+    address: str | None
+    """On TCP, such as ``http://127.0.0.1:24332``."""
+
+
+def start(socket: Path) -> Started:
+    """Start a daemon in the background; returns once it answers.
 
     Raises DaemonRunning where one runs; whatever kept it from starting.
     """
-    if answers(socket):
+    if running(socket) is not None:
         raise DaemonRunning(
             f"The daemon of {socket} runs already.", hint="`aidecamp daemon status` shows it."
         )
-    place.prepare(socket.parent)
     log = place.log_path(socket)
-    begin = log.stat().st_size if log.exists() else 0
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    reading, writing = os.pipe()
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.daemon.server"],
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            start_new_session=True,
-            cwd=Path(runtime.__file__).parents[1],
-            env={**os.environ, "AIDECAMP_SOCKET": str(socket)},
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "runtime.daemon.server", "--log", "--tell", str(writing)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(writing,),
+                cwd=Path(runtime.__file__).parents[1],
+                env={**os.environ, "AIDECAMP_SOCKET": str(socket)},
+            )
+        finally:
+            os.close(writing)
+        said = _heard(reading)
     finally:
-        os.close(descriptor)
-    if not _until(lambda: process.poll() is not None or answers(socket), START_S):
+        os.close(reading)
+    if said is None:
         process.terminate()
         raise DaemonMissing(
             f"The daemon did not answer within {START_S:.0f} s; it was stopped.",
             hint=f"Its log is {log}.",
         )
-    if process.poll() is not None and not answers(socket):
-        raise _why(log, begin)
-    return process.pid
+    try:
+        told: dict[str, Any] = json.loads(said)
+        if "pid" not in told:
+            raise revive(told)
+    except (ValueError, KeyError, TypeError):
+        code = process.wait()
+        raise DaemonMissing(
+            f"The daemon ended at once (exit code {code}).", hint=f"Its log is {log}."
+        ) from None
+    return Started(told["pid"], socket, told["address"])
 
 
 def stop(socket: Path) -> int:
@@ -64,11 +90,8 @@ def stop(socket: Path) -> int:
 
     Raises DaemonMissing where none runs, or where it does not end.
     """
-    pid = running(socket)
-    if pid is None:
-        raise DaemonMissing(f"No daemon answers on {socket}.", hint="Nothing had to be stopped.")
-    os.kill(pid, signal.SIGTERM)
-    if not _until(lambda: not answers(socket) and not _locked(socket), STOP_S):
+    pid = _told_to(socket, signal.SIGTERM, "Nothing had to be stopped.")
+    if not _until(lambda: not _lives(pid), STOP_S):
         raise DaemonMissing(
             f"Process {pid} did not end within {STOP_S:.0f} s.",
             hint=f"Its log is {place.log_path(socket)}; kill -9 {pid} loses no decision.",
@@ -76,39 +99,78 @@ def stop(socket: Path) -> int:
     return pid
 
 
+def reload(socket: Path) -> int:
+    """Have the daemon read its settings again; returns its process id.
+
+    Raises DaemonMissing where none runs.
+    """
+    return _told_to(socket, signal.SIGHUP, "One that starts reads them anyway.")
+
+
 def running(socket: Path) -> int | None:
-    """The process id of the daemon that answers on ``socket``; None where none does."""
+    """The process id of the daemon of ``socket``; None where none runs.
+
+    Raises StorageFailed where the lock is another user's.
+    """
+    import fcntl
+
+    lock = place.lock_path(socket)
     try:
-        with _http(socket) as http:
-            return int(http.get("/v1/health").json()["pid"])
-    except (httpx.TransportError, ValueError, KeyError):
+        with lock.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                # Its holder writes its id a moment after it has the lock.
+                _until(lambda: bool(lock.read_text("utf-8").strip()), 1.0)
+                return int(lock.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except OSError as error:
+        raise StorageFailed(
+            f"The daemon's lock {lock} cannot be read: {error.strerror}.",
+            hint=place.ELSEWHERE,
+        ) from error
+    return None
 
 
 def answers(socket: Path) -> bool:
+    """Whether a daemon runs."""
     return running(socket) is not None
 
 
-def _http(socket: Path) -> httpx.Client:
-    return httpx.Client(
-        transport=httpx.HTTPTransport(uds=str(socket)),
-        base_url="http://aidecamp",
-        timeout=5.0,
-        trust_env=False,
-    )
+def _told_to(socket: Path, what: signal.Signals, otherwise: str) -> int:
+    pid = running(socket)
+    if pid is None:
+        raise DaemonMissing(f"No daemon runs on {socket}.", hint=otherwise)
+    try:
+        os.kill(pid, what)
+    except ProcessLookupError as error:  # It ended meanwhile.
+        raise DaemonMissing(f"No daemon runs on {socket}.", hint=otherwise) from error
+    return pid
 
 
-def _locked(socket: Path) -> bool:
-    import fcntl
+def _heard(descriptor: int) -> bytes | None:
+    """What the daemon says first; empty where it ended without a word, None where it is silent."""
+    said, end = b"", time.monotonic() + START_S
+    while not said.endswith(b"\n"):
+        left = end - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            return None
+        part = os.read(descriptor, 65_536)
+        if not part:
+            break
+        said += part
+    return said
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process runs; one that ended and was not collected yet does not."""
+    import psutil
 
     try:
-        with place.lock_path(socket).open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _until(condition: Callable[[], bool], limit_s: float) -> bool:
@@ -118,12 +180,3 @@ def _until(condition: Callable[[], bool], limit_s: float) -> bool:
             return False
         time.sleep(STEP_S)
     return True
-
-
-def _why(log: Path, begin: int) -> AidecampError:
-    """The error that a daemon which did not start wrote as the last line of its log."""
-    said = log.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
-    try:
-        return revive(json.loads(said[-1]))
-    except (IndexError, ValueError, KeyError, TypeError):
-        return DaemonMissing("The daemon ended at once.", hint=f"Its log is {log}.")
