@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from models.digest import stamp
-from models.errors import AidecampError, StorageFailed, ToolFailed
+from models.errors import AidecampError, StorageFailed, ToolFailed, UsageError
 from models.footprint import KV_TYPES, KvType
 from models.loading import encoder_slot, generator_slot
 from models.machine import free_memory, return_memory
@@ -83,6 +84,7 @@ class Pool:
         self._generators: dict[str, tuple[Slot[LlamaGenerator], PooledGenerator]] = {}
         self._encoder: tuple[Slot[OnnxEncoder], PooledEncoder] | None = None
         self._stop: threading.Event | None = None
+        self._told: Counter[str] = Counter(loaded=0, unloaded=0, refused=0)
 
     @property
     def store(self) -> Files:
@@ -129,6 +131,34 @@ class Pool:
             _, handle = self._encoder
         with handle.loaded():
             return handle
+
+    def load(self, name: str) -> Residency:
+        """Load a catalog entry now: a generator, or the encoder. Waits until it is.
+
+        Raises UsageError (no such entry, or another encoder), ModelMissing, ModelCorrupt,
+        StorageFailed.
+        """
+        from models.catalog import Catalog
+
+        entry = Catalog.load().entry(name)
+        if entry.role == "encoder" and name != ENCODER:
+            raise UsageError(
+                f"The encoder {name!r} cannot be loaded.", hint=f"{ENCODER} is the one in use."
+            )
+        handle = self.encoder() if entry.role == "encoder" else self.generator(name)
+        with handle.loaded():  # Nothing unloads it before it was looked at.
+            return next(one for one in self.status() if one.name == name)
+
+    def unload(self, name: str) -> bool:
+        """Unload the model ``name``; False where it is in use, or was not loaded."""
+        with self._lock:
+            slot = next((s for s in self._slots() if s.name == name and s.loaded), None)
+        return slot is not None and self._unload(slot, "it was asked for")
+
+    @property
+    def told(self) -> Mapping[str, int]:
+        """How often models were ``loaded``, ``unloaded`` and ``refused`` so far."""
+        return dict(self._told)
 
     def status(self) -> list[Residency]:
         """What is loaded now, by name."""
@@ -349,6 +379,8 @@ class Pool:
 
     def _tell(self, model: str, what: Any, reason: str, size: int) -> None:
         event = PoolEvent(model, what, reason, size)
+        with self._lock:
+            self._told[what] += 1
         log.info("model %s %s (%d MiB): %s", model, what, size >> 20, reason)
         if self._on_event:
             try:

@@ -65,12 +65,19 @@ class Problem:
 def read(file: Path, base: Policy) -> Policy:
     """``base`` with the file's settings, rules and budgets. Raises UsageError: the first error."""
     policy, problems = check(file, base)
+    return _sound(policy, problems, file.name, f"aidecamp policy check {file} lists everything.")
+
+
+def parsed(text: str, base: Policy, *, name: str = "policy.toml") -> Policy:
+    """``base`` with what ``text`` says. Raises UsageError: the first error."""
+    policy, problems = parse(text, base, name=name)
+    return _sound(policy, problems, name, "A policy check lists everything.")
+
+
+def _sound(policy: Policy, problems: Iterable[Problem], name: str, hint: str) -> Policy:
     for problem in problems:
         if problem.level == "error":
-            raise UsageError(
-                f"{file.name}, {problem.words}",
-                hint=problem.hint or f"aidecamp policy check {file} lists everything.",
-            )
+            raise UsageError(f"{name}, {problem.words}", hint=problem.hint or hint)
     return policy
 
 

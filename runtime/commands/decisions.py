@@ -1,10 +1,13 @@
-"""``aidecamp decisions``: the record, filtered, one in detail, or exported as JSON lines."""
+"""``aidecamp decisions``: the record, filtered, one in detail, or exported as JSON lines.
+
+It reads and marks in the ledger's file itself, whether a daemon runs or not: the file is the same
+one, a daemon sees at once what others commit, and so a question costs no loaded model.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +19,7 @@ from runtime.core import (
     Call,
     Decision,
     Event,
-    Judgement,
     Outcome,
-    Task,
-    new_id,
     to_json,
 )
 from runtime.drive import cut_off
@@ -71,14 +71,9 @@ def show_(
     as_json: Json = False,
 ) -> None:
     """Show one decision: candidates, signals, calls, action and outcome."""
-    ledger = Ledger(ledger_path())
-    event = ledger.record(id_)
-    if event is None or not isinstance(event.record, Decision):
-        ledger.close()
-        raise UsageError(f"There is no decision {id_}.", hint="aidecamp decisions list shows ids.")
-    decision = event.record
-    events = list(ledger.events(event.task_id))
-    ledger.close()
+    with contextlib.closing(Ledger(ledger_path())) as ledger:
+        event, decision = _found(ledger, id_)
+        events = list(ledger.events(event.task_id))
     body: dict[str, Any] = {
         "decision": to_json(decision),
         "calls": [to_json(c) for c in records(events, Call) if c.decision_id == id_],
@@ -112,20 +107,13 @@ def replay(
     """Make a past decision again, from what it was made from, under another policy."""
     from runtime.commands.policy import policy_from
     from runtime.config import load_config
-    from runtime.replay import again, differs
+    from runtime.past import remade
+    from runtime.replay import differs
 
     other = policy_from(policy) if policy is not None else load_config().make_policy()
-    ledger = Ledger(ledger_path())
-    event = ledger.record(id_)
-    task = ledger.record(event.task_id) if event is not None else None
-    calls = [e for e in ledger.events(types=("call",)) if event is not None and e.id < event.id]
-    ledger.close()
-    if event is None or not isinstance(event.record, Decision):
-        raise UsageError(f"There is no decision {id_}.", hint="aidecamp decisions list shows ids.")
-    if task is None or not isinstance(task.record, Task):
-        raise UsageError(f"The task of decision {id_} is not on record.")
-    before = event.record
-    after = again(event, task.record, other, calls)
+    with contextlib.closing(Ledger(ledger_path())) as ledger:
+        event, before = _found(ledger, id_)
+        after = remade(ledger, event, other)
     if as_json:
         body = {
             "changed": differs(before, after),
@@ -148,32 +136,25 @@ def mark(
 ) -> None:
     """Say whether the answer given under a decision was right: calibration learns from it."""
     from runtime.commands.run import one_of
+    from runtime.past import judge
 
     word = one_of("VERDICT", verdict, ("right", "wrong"))
-    ledger = Ledger(ledger_path())
-    event = ledger.record(id_)
-    with contextlib.closing(ledger):
-        decision = event.record if event is not None else None
-        if not isinstance(decision, Decision):
-            hint = "aidecamp decisions list shows ids."
-            raise UsageError(f"There is no decision {id_}.", hint=hint)
-        if decision.rule.startswith("role:"):
-            raise UsageError(f"Decision {id_} is a role's own work, of which nothing is promised.")
-        if decision.chosen == "declined":
-            raise UsageError(f"Decision {id_} was declined: there is no answer to judge.")
-        made = records(list(ledger.events(decision.task_id)), Decision)
-        last = [d.id for d in made if d.step_id == decision.step_id][-1]
-        if last != id_:
-            raise UsageError(
-                f"The answer to this step was given under a later decision, {last}.",
-                hint=f"aidecamp decisions mark {last} {word}",
-            )
-        judgement = Judgement(new_id("jud"), decision.task_id, id_, word == "right", note=note)
-        kept = ledger.append(Event(decision.task_id, time.time(), judgement))
+    with contextlib.closing(Ledger(ledger_path())) as ledger:
+        event, decision = _found(ledger, id_)
+        kept = judge(ledger, event, word == "right", note)
     if as_json:
         print(json.dumps(kept.to_json(), ensure_ascii=False))
         return
     print(f"Noted: {decision.chosen} was {word} on {' '.join(decision.text.split())[:60]!r}.")
+
+
+def _found(ledger: Ledger, id_: str) -> tuple[Event, Decision]:
+    from runtime.past import found
+
+    event = found(ledger, id_)
+    if event is None or not isinstance(event.record, Decision):
+        raise UsageError(f"There is no decision {id_}.", hint="aidecamp decisions list shows ids.")
+    return event, event.record
 
 
 @app.command("export", epilog="Example: aidecamp decisions export record.jsonl")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 
 from models.errors import UsageError
 from runtime.budgets import UNITS, LedgerSpending, shown
-from runtime.policy import DEFAULT, SETTINGS, Policy
+from runtime.policy import DEFAULT, Policy
 from runtime.rules import Rule
 
 app = typer.Typer(
@@ -43,22 +42,14 @@ def _base() -> Policy:
 def show_(as_json: Json = False) -> None:
     """Show every value in force and where it comes from, the rules, and what budgets have left."""
     from runtime.config import load_config, policy_file
+    from runtime.in_force import in_force, values
     from runtime.team import ledger_path
 
     policy = load_config().make_policy()
     spent = LedgerSpending(ledger_path()).spent(time.time())
-    values = _values(policy)
-    budgets = [
-        {**dataclasses.asdict(b), "spent": dataclasses.asdict(spent[b.scope])}
-        if b.scope in spent
-        else dataclasses.asdict(b)
-        for b in policy.budgets
-    ]
     if as_json:
-        rules = [dataclasses.asdict(rule) for rule in policy.rules]
         file = str(policy_file()) if policy_file().is_file() else None
-        body = {"file": file, "values": values, "rules": rules, "budgets": budgets}
-        print(json.dumps(body, ensure_ascii=False))
+        print(json.dumps(in_force(policy, spent, file), ensure_ascii=False))
         return
     from rich.table import Table
     from rich.text import Text
@@ -69,7 +60,7 @@ def show_(as_json: Json = False) -> None:
     table = Table(show_edge=False, pad_edge=False)
     for name in ("setting", "value", "from"):
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
-    for name, entry in values.items():
+    for name, entry in values(policy).items():
         style = "dim" if entry["from"] == DEFAULT else ""
         table.add_row(name, f"{entry['value']}", entry["from"], style=style)
     console.print(table)
@@ -92,18 +83,6 @@ def show_(as_json: Json = False) -> None:
                 f"  {', '.join(limits)}, then {budget.action}",
             )
         )
-
-
-def _values(policy: Policy) -> dict[str, dict[str, Any]]:
-    """Every setting by its dotted name, with its value and where it comes from."""
-    found: dict[str, dict[str, Any]] = {}
-    for name in SETTINGS:
-        value = getattr(policy, name)
-        inner = value.items() if isinstance(value, Mapping) else [("", value)]
-        for key, one in inner:
-            dotted = f"{name}.{key}" if key else name
-            found[dotted] = {"value": one, "from": policy.origin.get(dotted, DEFAULT)}
-    return found
 
 
 def _rule_words(rule: Rule) -> str:

@@ -1,11 +1,16 @@
-"""``aidecamp savings``: the measured local share, and what the General would have cost."""
+"""``aidecamp savings``: the measured local share, and what the General would have cost.
+
+It reads the ledger's file itself, whether a daemon runs or not: a report is of the whole record,
+and the same in either place.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,14 +20,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from runtime.config import Config
     from runtime.report import Figure
     from runtime.savings import Savings, ShareRow
     from runtime.whatif import Simulated
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-NOTHING = 'No model call yet. Try: aidecamp run "how much memory is free?"'
 
 
 @app.command(
@@ -45,46 +47,29 @@ def savings(
 
     Every number says whether it was measured or estimated, and from what.
     """
-    from runtime import plots, whatif
+    from runtime import plots
     from runtime.config import load_config
     from runtime.energy import busy_watts
     from runtime.ledger import Ledger
-    from runtime.savings import savings as report_on
-    from runtime.savings import steps_of
+    from runtime.savings_report import NOTHING, Wish
+    from runtime.savings_report import report as report_on
     from runtime.team import ledger_path
 
-    config = load_config()
-    name = model or config.general.model
-    price = _price(config, name)
-    if price is None and model is not None:
-        raise UsageError(
-            f"No price is known for {name!r}.",
-            hint=f"Known: {', '.join(sorted(config.prices))}; add yours under [prices].",
-        )
+    wish = Wish.of(load_config(), model, what_if or ())
     if plot is not None:
         plots.check_path(plot)
-    scenario = whatif.read(what_if or (), lambda entry: _price(config, entry))
-    ledger = Ledger(ledger_path())
-    events = list(ledger.events())
-    ledger.close()
-    watts = busy_watts(_cores())
-    report = report_on(
-        events, model=name, price=price, price_source=_price_source(config, name), watts=watts
-    )
-    simulated = None
-    if report.totals.calls:
-        if what_if:
-            simulated = whatif.simulate(
-                steps_of(events), scenario, price=price, price_name=name, watts=watts
-            )
-        if plot is not None:
-            plots.draw(report, plot)
-    elif what_if or plot is not None:
-        raise UsageError("The ledger holds no model call yet.", hint=NOTHING)
+    with contextlib.closing(Ledger(ledger_path())) as ledger:
+        events = list(ledger.events())
+    report = report_on(wish, events, busy_watts(_cores()))
+    if plot is not None:
+        if not report.savings.totals.calls:
+            raise UsageError("The ledger holds no model call yet.", hint=NOTHING)
+        plots.draw(report.savings, plot)
     if as_json:
-        print(json.dumps(_body(config, report, simulated, plot), ensure_ascii=False))
+        body = {**report.to_json(), "plot": str(plot) if plot is not None else None}
+        print(json.dumps(body, ensure_ascii=False))
         return
-    _print(report, what_if or (), simulated, plot)
+    _print(report.savings, what_if or (), report.simulated, plot)
 
 
 def _cores() -> int:
@@ -93,35 +78,11 @@ def _cores() -> int:
     return Machine.measure().cores
 
 
-def _price(config: Config, name: str) -> tuple[float, float] | None:
-    price = config.price(name)
-    return (price.input, price.output) if price is not None else None
-
-
-def _price_source(config: Config, name: str) -> str:
-    price = config.price(name)
-    return f"list price of {price.as_of}" if price is not None else ""
-
-
-def _body(
-    config: Config, report: Savings, simulated: Simulated | None, plot: Path | None
-) -> dict[str, Any]:
-    price = config.price(report.model)
-    everything = report.cost.all_general.value
-    return {
-        **report.to_json(),
-        "all_general_usd_estimated": everything,
-        "saved_usd_estimated": None if everything is None else everything - report.totals.cost_usd,
-        "price": {"model": report.model, **price.model_dump()} if price is not None else None,
-        "what_if": simulated.to_json() if simulated is not None else None,
-        "plot": str(plot) if plot is not None else None,
-    }
-
-
 def _print(
     report: Savings, wishes: Sequence[str], simulated: Simulated | None, plot: Path | None
 ) -> None:
     from runtime.commands import show
+    from runtime.savings_report import NOTHING
 
     console = show.console()
     if not report.totals.calls:

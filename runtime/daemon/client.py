@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import httpx
+from urllib.parse import quote
 
 from models.errors import AidecampError
-from runtime.core import Event
+from models.residency import Residency
+from runtime.core import Decision, Event, from_json
 from runtime.daemon import place
 from runtime.daemon.errors import Conflict, DaemonMissing, DaemonRunning, revive
 from runtime.daemon.rows import Row, Rows, unsure
 from runtime.daemon.story import Deed, Story
-from runtime.daemon.tokens import TokenStore, configured
+from runtime.daemon.tokens import TokenStore
 from runtime.daemon.totals import Totals
 from runtime.daemon.waiting import Waiting
+from runtime.daemon.wire import START_IT, OwnToken, Wire
 
 __all__ = [
     "Client",
     "Deed",
     "Link",
+    "OwnToken",
     "Page",
+    "Pool",
+    "Pulling",
+    "Remade",
     "Row",
     "Rows",
     "Story",
@@ -37,10 +42,8 @@ __all__ = [
     "unsure",
 ]
 
-START_IT = "Start it: aidecamp daemon start."
-TIMEOUT_S = 30.0
-SILENCE_S = 25.0
-"""A stream that says nothing this long (it beats every 10 s) is dead."""
+LOAD_S = 300.0
+"""Loading a large model from a slow disk takes its time."""
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between attempts to reach the daemon again; the last one repeats."""
 
@@ -66,19 +69,39 @@ class Page:
 
     rows: tuple[Row, ...]
     last_event_id: int
+    next_before: int | None = None
+    """``before`` of the next page; None where this one is the last."""
 
 
-class OwnToken(httpx.Auth):
-    """Sends the user's own token, as it is kept at that moment. Raises StorageFailed where it
-    cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Remade:
+    """A decision as it was, and as another policy would have made it."""
 
-    def __init__(self, tokens: TokenStore | None = None) -> None:
-        self._tokens = tokens
+    changed: bool
+    before: Decision
+    after: Decision
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self._tokens = self._tokens or configured()
-        request.headers["Authorization"] = f"Bearer {self._tokens.own()}"
-        yield request
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What is loaded in the daemon, and how often models came and went since it started."""
+
+    models: tuple[Residency, ...]
+    loaded: int
+    unloaded: int
+    refused: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pulling:
+    """How far a pull is, in bytes; ``total`` None: not known."""
+
+    entry: str
+    role: str
+    phase: str
+    done: int
+    total: int | None
 
 
 class Client:
@@ -89,13 +112,7 @@ class Client:
     ) -> None:
         """``tokens``: where the user's own token is; by default where the settings say."""
         self.socket_path = socket_path or place.socket_path()
-        self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(self.socket_path)),
-            base_url="http://aidecamp",
-            auth=OwnToken(tokens),
-            timeout=TIMEOUT_S,
-            trust_env=False,
-        )
+        self._wire = Wire(self.socket_path, tokens)
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,7 +126,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._wire.close()
 
     async def ensure_running(self) -> None:
         """Start the daemon where none answers. Raises DaemonMissing where it cannot start."""
@@ -122,30 +139,30 @@ class Client:
                 await asyncio.to_thread(start, self.socket_path)
 
     async def health(self) -> Mapping[str, Any]:
-        return await self._get("/v1/health")
+        return await self._wire.get("/v1/health")
 
     async def start_task(self, text: str, **fields: Any) -> str:
         """Start a task and return its id; ``fields`` are those of ``POST /v1/tasks``."""
-        body = await self._post("/v1/tasks", {"text": text, **fields})
+        body = await self._wire.post("/v1/tasks", {"text": text, **fields})
         return str(body["task_id"])
 
     async def tasks(self, limit: int = 100) -> list[Mapping[str, Any]]:
-        return list((await self._get("/v1/tasks", limit=limit))["tasks"])
+        return list((await self._wire.get("/v1/tasks", limit=limit))["tasks"])
 
     async def task(self, task_id: str) -> Mapping[str, Any]:
         """The task, its status, its result, what waits, and its events as records."""
-        body = dict(await self._get(f"/v1/tasks/{task_id}"))
+        body = dict(await self._wire.get(f"/v1/tasks/{_part(task_id)}"))
         body["events"] = [Event.from_json(event) for event in body["events"]]
         return body
 
     async def approve(self, task_id: str, waiting_id: str) -> None:
-        await self._post(f"/v1/tasks/{task_id}/approve", {"id": waiting_id})
+        await self._wire.post(f"/v1/tasks/{_part(task_id)}/approve", {"id": waiting_id})
 
     async def deny(self, task_id: str, waiting_id: str) -> None:
-        await self._post(f"/v1/tasks/{task_id}/deny", {"id": waiting_id})
+        await self._wire.post(f"/v1/tasks/{_part(task_id)}/deny", {"id": waiting_id})
 
     async def cancel(self, task_id: str) -> None:
-        await self._post(f"/v1/tasks/{task_id}/cancel", None)
+        await self._wire.post(f"/v1/tasks/{_part(task_id)}/cancel", None)
 
     async def cancel_all(self) -> int:
         """Stop every task that runs in the daemon; how many there were."""
@@ -164,19 +181,119 @@ class Client:
         chosen: str | None = None,
         task_id: str | None = None,
         text: str | None = None,
+        client: str | None = None,
+        session: str | None = None,
+        before: int | None = None,
         limit: int = 100,
     ) -> Page:
-        body = await self._get(
-            "/v1/decisions", kind=kind, chosen=chosen, task_id=task_id, text=text, limit=limit
+        """``before``: only decisions before that event."""
+        body = await self._wire.get(
+            "/v1/decisions",
+            kind=kind,
+            chosen=chosen,
+            task_id=task_id,
+            text=text,
+            client=client,
+            session=session,
+            before=before,
+            limit=limit,
         )
         rows = tuple(Row.from_json(row) for row in body["decisions"])
-        return Page(rows, body["last_event_id"])
+        return Page(rows, body["last_event_id"], body["next_before"])
 
     async def decision(self, decision_id: str) -> Story:
-        return Story.from_json(await self._get(f"/v1/decisions/{decision_id}"))
+        return Story.from_json(await self._wire.get(f"/v1/decisions/{_part(decision_id)}"))
+
+    async def replay(
+        self,
+        decision_id: str,
+        *,
+        toml: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Remade:
+        """The decision under another policy: ``toml`` is a whole ``policy.toml`` as text,
+        ``settings`` go on top of the one in force."""
+        given = {"toml": toml, "settings": settings}
+        body = await self._wire.post(
+            f"/v1/decisions/{_part(decision_id)}/replay",
+            {name: value for name, value in given.items() if value is not None},
+        )
+        return Remade(body["changed"], _decision(body["before"]), _decision(body["after"]))
+
+    async def mark(self, decision_id: str, right: bool, note: str = "") -> Event:
+        """Say whether the answer given under a decision was right."""
+        path = f"/v1/decisions/{_part(decision_id)}/mark"
+        return Event.from_json(await self._wire.post(path, {"right": right, "note": note}))
+
+    async def route(
+        self, text: str, *, surface: str = "auto", privacy: str | None = None
+    ) -> Decision:
+        """The Decision alone; nothing is executed."""
+        body = {"text": text, "surface": surface, "privacy": privacy}
+        return _decision(await self._wire.post("/v1/route", body))
 
     async def savings(self) -> Totals:
-        return Totals.from_json(await self._get("/v1/savings"))
+        return Totals.from_json(await self._wire.get("/v1/savings"))
+
+    async def savings_report(
+        self, *, model: str | None = None, what_if: Sequence[str] = ()
+    ) -> Mapping[str, Any]:
+        """As ``aidecamp savings --json`` tells it."""
+        return await self._wire.get(
+            "/v1/savings/report", model=model, what_if=list(what_if) or None
+        )
+
+    async def policy(self) -> Mapping[str, Any]:
+        """``{file, values, rules, budgets}``: what is in force, and where it comes from."""
+        return await self._wire.get("/v1/policy")
+
+    async def check_policy(self, toml: str) -> Mapping[str, Any]:
+        """``{problems, replay}`` of a ``policy.toml`` as text."""
+        return await self._wire.post("/v1/policy/check", {"toml": toml})
+
+    async def metrics(self) -> str:
+        """Prometheus text."""
+        return (await self._wire.send("GET", "/metrics")).text
+
+    async def pool(self) -> Pool:
+        """What is loaded."""
+        body = dict(await self._wire.get("/v1/pool"))
+        models = tuple(Residency(**model) for model in body.pop("models"))
+        return Pool(models=models, **body)
+
+    async def load(self, model: str) -> Residency:
+        """Load a model of the catalog now. Raises ModelMissing, StorageFailed, NotFound."""
+        body = await self._wire.request(
+            "POST", "/v1/pool/load", json={"model": model}, timeout=LOAD_S
+        )
+        return Residency(**body)
+
+    async def unload(self, model: str) -> bool:
+        """Free a model's memory; False where it was not loaded. Raises Conflict where it is in
+        use."""
+        return bool((await self._wire.post("/v1/pool/unload", {"model": model}))["unloaded"])
+
+    async def store(self) -> Mapping[str, Any]:
+        """``{packs, models}`` of the catalog, each with what of it is here."""
+        return await self._wire.get("/v1/store")
+
+    async def pull(self, model: str) -> AsyncIterator[Pulling]:
+        """Fetch a model or a pack; how far it is, until it is there. Who stops listening stops
+        the pull. Raises ModelMissing, ModelCorrupt, StorageFailed, NotFound."""
+        async for kind, data in self._wire.sse("POST", "/v1/store/pull", json={"model": model}):
+            if kind == "error":
+                raise revive(json.loads(data))
+            if kind == "progress":
+                yield Pulling(**json.loads(data))
+            if kind == "done":
+                return
+        raise DaemonMissing(f"The daemon ended the pull of {model}.", hint=START_IT)
+
+    async def remove(self, model: str, *, forget: bool = False) -> int:
+        """Delete a model's files; the bytes that were freed. Raises Conflict, NotFound."""
+        path = f"/v1/store/{_part(model)}"
+        body = await self._wire.request("DELETE", path, params={"forget": forget})
+        return int(body["freed_bytes"])
 
     async def events(
         self, after: int | None = None, task_id: str | None = None
@@ -213,59 +330,23 @@ class Client:
     ) -> AsyncIterator[Event | Waits | Link]:
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         parameters = {"task_id": task_id} if task_id else {}
-        timeout = httpx.Timeout(TIMEOUT_S, read=SILENCE_S)
-        try:
-            async with self._http.stream(
-                "GET", "/v1/events", headers=headers, params=parameters, timeout=timeout
-            ) as response:
-                if response.status_code != httpx.codes.OK:
-                    await response.aread()
-                    raise _error(response)
+        lines = self._wire.sse("GET", "/v1/events", headers=headers, params=parameters)
+        async for kind, data in lines:
+            if kind == "":
                 yield Link(True)
-                kind, data = "", ""
-                async for line in response.aiter_lines():
-                    field, _, value = line.partition(": ")
-                    if field == "event":
-                        kind = value
-                    elif field == "data":
-                        data = value
-                    elif line == "" and data:
-                        body = json.loads(data)
-                        if kind == "waiting":
-                            yield Waits(tuple(Waiting.from_json(one) for one in body))
-                        else:
-                            yield Event.from_json(body)
-                        kind, data = "", ""
-        except httpx.TransportError as error:
-            raise self._missing(error) from error
-
-    async def _get(self, path: str, **parameters: Any) -> Mapping[str, Any]:
-        given = {k: v for k, v in parameters.items() if v is not None}
-        return await self._request("GET", path, params=given)
-
-    async def _post(self, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        return await self._request("POST", path, json=body)
-
-    async def _request(self, method: str, path: str, **rest: Any) -> Mapping[str, Any]:
-        try:
-            response = await self._http.request(method, path, **rest)
-        except httpx.TransportError as error:
-            raise self._missing(error) from error
-        if response.is_error:
-            raise _error(response)
-        body: Mapping[str, Any] = response.json()
-        return body
-
-    def _missing(self, error: httpx.TransportError) -> DaemonMissing:
-        return DaemonMissing(
-            f"No daemon answers on {self.socket_path} ({type(error).__name__}).",
-            hint=START_IT,
-        )
+            elif kind == "waiting":
+                yield Waits(tuple(Waiting.from_json(one) for one in json.loads(data)))
+            else:
+                yield Event.from_json(json.loads(data))
 
 
-def _error(response: httpx.Response) -> AidecampError:
-    """The error that the daemon raised, as its own class again."""
-    try:
-        return revive(response.json())
-    except (ValueError, KeyError, TypeError):
-        return AidecampError(f"The daemon answered {response.status_code}, and no JSON error.")
+def _part(name: str) -> str:
+    """``name`` as one part of a path."""
+    return quote(name, safe="")
+
+
+def _decision(body: Mapping[str, Any]) -> Decision:
+    found = from_json("decision", body)
+    if not isinstance(found, Decision):
+        raise TypeError("not a decision")
+    return found

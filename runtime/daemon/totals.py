@@ -36,6 +36,8 @@ class Totals:
     cost_usd: float = 0.0
     bytes_sent: int = 0
     by_kind: Mapping[str, Share] = field(default_factory=dict)
+    chosen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Decisions by kind, and by who was chosen."""
 
     @property
     def local_share(self) -> float | None:
@@ -56,6 +58,7 @@ class Totals:
                 decisions=self.decisions + 1,
                 declined=self.declined + (record.chosen == "declined"),
                 escalated=self.escalated + (record.chosen == "general"),
+                chosen=_with_choice(self.chosen, record),
             )
         return moved
 
@@ -67,6 +70,14 @@ class Totals:
         values = {k: v for k, v in body.items() if k in Totals.__dataclass_fields__}
         shares = {kind: Share(**share) for kind, share in values.pop("by_kind", {}).items()}
         return Totals(**values, by_kind=shares)
+
+
+def _with_choice(
+    chosen: Mapping[str, Mapping[str, int]], decision: Decision
+) -> Mapping[str, Mapping[str, int]]:
+    of_kind = chosen.get(decision.kind, {})
+    counted = of_kind.get(decision.chosen, 0) + 1
+    return {**chosen, decision.kind: {**of_kind, decision.chosen: counted}}
 
 
 def _with_call(totals: Totals, call: Call) -> Totals:

@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
+from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 
 from models.errors import UsageError
-from runtime.daemon.desk import Desk
-from runtime.daemon.guard import needs
+from runtime.daemon.bodies import MAX_ID
+from runtime.daemon.declared import declared, streamed
+from runtime.daemon.desk import Desk, sse_line
+from runtime.daemon.measure import Meter
 
 HEARTBEAT_S = 10
-After = Annotated[int, Query(ge=0)]
+After = Annotated[int, Query(ge=0, le=MAX_ID, description="Only events after this one.")]
+TellTo = Annotated[
+    bool, Query(description="False: the stream ends where the record does, for now.")
+]
 
 
 def routes(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["events"])
     ledger = desk.ledger
+    declaration = declared("admin")
 
-    @router.get("/v1/events", dependencies=[needs("admin")])
+    @router.get(
+        "/v1/events",
+        summary="Every event of the record as it is committed, by any process",
+        response_class=EventSourceResponse,
+        **{
+            **declaration,
+            "responses": {
+                **declaration["responses"],
+                **streamed(
+                    "`event` is the record's type, `id` its row id, `data` the event as JSON. An "
+                    "event `waiting`, without an id, tells what waits for a person."
+                ),
+            },
+        },
+    )
     async def events(
-        last_event_id: Annotated[str | None, Header()] = None,
+        request: Request,
+        last_event_id: Annotated[
+            str | None, Header(description="Go on after this event. It wins over `after`.")
+        ] = None,
         after: After | None = None,
         task_id: str | None = None,
+        follow: TellTo = True,
     ) -> EventSourceResponse:
         start = after
         if last_event_id is not None:
@@ -32,9 +58,18 @@ def routes(desk: Desk) -> APIRouter:
                 raise UsageError(
                     f"Last-Event-ID {last_event_id!r} is no event id.", hint="It is a whole number."
                 )
-            start = min(int(last_event_id), 2**63 - 1)
+            start = min(int(last_event_id), MAX_ID)
         if start is None:
             start = await asyncio.to_thread(ledger.last_id)
-        return EventSourceResponse(desk.stream(start, task_id), ping=HEARTBEAT_S)
+        told = desk.stream(start, task_id) if follow else _recorded(desk, start, task_id)
+        return EventSourceResponse(Meter.of(request).streaming(told), ping=HEARTBEAT_S)
 
     return router
+
+
+async def _recorded(desk: Desk, after: int, task_id: str | None) -> AsyncIterator[ServerSentEvent]:
+    """What is on record after ``after``."""
+    while batch := await desk.follower.read(after, task_id):
+        for event in batch:
+            yield ServerSentEvent(sse_line(event.to_json()), event=event.type, id=str(event.id))
+        after = batch[-1].id

@@ -115,7 +115,7 @@ async def test_text_that_looks_like_line_ends_stays_in_its_event(tmp_path: Path)
 
 
 async def test_the_client_follows_on_by_itself_when_the_daemon_returns(tmp_path: Path) -> None:
-    client = Client(tmp_path / "run" / "daemon.sock")
+    client = Client(tmp_path / "run" / "daemon.sock", tokens=TokenStore(tmp_path))
     signals = client.follow(after=0)
     async with daemon(tmp_path) as served:
         fill(served.ledger, 2)

@@ -1,0 +1,47 @@
+"""The Decision alone: who would serve a step, and why. Nothing is executed or recorded."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from runtime.accept import check_task
+from runtime.core import Decision, Task, new_id
+from runtime.daemon.bodies import RouteBody
+from runtime.daemon.declared import declared
+from runtime.daemon.desk import Desk
+
+
+def routes(desk: Desk) -> APIRouter:
+    router = APIRouter(tags=["decisions"])
+
+    @router.post(
+        "/v1/route",
+        summary="Who would serve a step, with what probability, and why",
+        **declared("infer", 409),
+    )
+    def route(body: RouteBody) -> Decision:
+        from runtime.foresee import foresee
+        from runtime.router import Router
+
+        staff = desk.staff
+        config, policy = staff.config, staff.policy
+        task = Task(
+            new_id("task"),
+            body.text.strip(),
+            surface=body.surface,
+            privacy=body.privacy or config.privacy,
+        )
+        check_task(task, policy)
+        team = staff.team()
+        return foresee(
+            task,
+            config,
+            policy,
+            staff.pool(),
+            team.router if isinstance(team.router, Router) else Router(staff.pool().encoder()),
+            trust=team.trust,
+            history=staff.history,
+            spending=staff.spending(),
+        )
+
+    return router
