@@ -1,36 +1,49 @@
-"""The only outbound LLM connection: OpenAI's chat completions, through the ``openai`` SDK.
+"""The only outbound LLM connection: OpenAI's HTTP API, with one pool of connections a server.
 
 Nothing else in Aidecamp opens one (a test guards that), and this one needs a ``Permit``. A call
 ends within its deadline, is made again only where that is safe (``retry``), reads no more than
-an answer can be long, and leaves a server alone that keeps failing (``breaker``).
+an answer can be long, and leaves a server alone that keeps failing (``breaker``). ``complete``
+asks a question of ours; ``forward`` hands on a request that a client wrote (``forwarding``).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
+import json
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from models.base import Message
 from models.breaker import Breaker
 from models.completions import Completion, NoCompletion, read, read_error
-from models.errors import Denied
-from models.remote_failures import Failure, Unanswered, check, nonsense, refusal, unreached
-from models.retry import Patience, backoff_s
+from models.forwarding import Forwarded, RecordSent, handed_back, handed_on, is_the_clients
+from models.guarded import Guard, Held, Permit
+from models.remote_failures import (
+    Failure,
+    broke_off,
+    check,
+    nonsense,
+    refusal,
+    too_late,
+    unreached,
+)
+from models.retry import Patience
 
-RecordSent = Literal["body", "digest"]
+if TYPE_CHECKING:
+    import httpx2
 
+__all__ = ["Permit", "RemoteGenerator", "Reply"]
 
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """Leave to send one task's data out. ``privacy`` is the task's; ``by`` who allowed it."""
-
-    privacy: str
-    by: str
+IDLE_S = 4.0
+"""A connection that is idle for longer is closed. uvicorn, Node and cpp-httplib hang up after 5 s:
+a request that meets the hang-up may have been served, and could not be sent again."""
+MOST_CONNECTIONS = 1000
+MOST_IDLE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +62,6 @@ class Reply:
     attempts: int = 1
     finish: str = ""
     """Why the server stopped, in its words: ``length`` means that the answer was cut."""
-
-
-@dataclass
-class _Sent:
-    """What left this machine in one call."""
-
-    body: bytes = b""
-    total: int = 0
-    attempts: int = 0
 
 
 class RemoteGenerator:
@@ -86,8 +90,16 @@ class RemoteGenerator:
         self.max_tokens = max_tokens
         self.breaker = breaker or Breaker()
         self._record_sent = record_sent
-        self._sleep = sleep
-        self._jitter = jitter
+        self._guard = Guard(
+            base_url,
+            patience=self.patience,
+            timeout_s=self.timeout_s,
+            breaker=self.breaker,
+            record_sent=record_sent,
+            sleep=sleep,
+            jitter=jitter,
+        )
+        self._pool: tuple[asyncio.AbstractEventLoop, httpx2.AsyncClient] | None = None
 
     async def complete(
         self,
@@ -107,20 +119,7 @@ class RemoteGenerator:
         Raises GeneralFailed (an ``Unanswered``) where the General is down, too slow, refuses,
         answers nonsense, or is left alone because it kept doing so.
         """
-        if permit.privacy not in ("ask", "auto"):
-            raise Denied(
-                "Privacy mode 'local': nothing may leave this machine, so nothing was sent.",
-                hint="Use --privacy ask or --privacy auto to let the General help.",
-            )
-        if not self.breaker.admit():
-            status = self.breaker.status
-            raise Unanswered(
-                f"The General at {self.base_url} is not asked now: it failed "
-                f"{status.failures} times in a row, at last because {status.problem}.",
-                hint=f"It is tried again in {status.retry_in_s:.0f} s.",
-            )
-        import openai  # noqa: F401 (its import takes longer than a call, and is not the General's)
-
+        call = self._guard.admitted(permit, timeout_s, ready=self._connections)
         request: dict[str, Any] = {
             "model": self.model,
             "messages": [dict(m) for m in messages],
@@ -130,23 +129,12 @@ class RemoteGenerator:
             request["response_format"] = {"type": "json_object"}
         if on_text is not None:
             request |= {"stream": True, "stream_options": {"include_usage": True}}
-        seconds = self.timeout_s if timeout_s is None else min(timeout_s, self.timeout_s)
-        started = time.perf_counter()
-        sent = _Sent()
         try:
-            answer = await self._answer(request, schema, on_text, seconds, sent)
+            body = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
+            answer = await self._guard.tried(lambda: self._answer(call, body, on_text), call)
+            check(answer.text, schema)
         except Failure as failure:
-            if failure.sick:
-                self.breaker.failed(failure.what, wait_s=failure.wait_s)
-            else:
-                self.breaker.succeeded()
-            raise Unanswered(
-                f"The General at {self.base_url} {failure.what}.",
-                hint=failure.hint,
-                bytes_sent=sent.total,
-                sent=self._recorded(sent),
-                attempts=sent.attempts,
-            ) from failure
+            raise self._guard.failed(failure, call) from failure
         finally:
             self.breaker.released()
         self.breaker.succeeded()
@@ -155,117 +143,213 @@ class RemoteGenerator:
             model=answer.model or self.model,
             tokens_in=answer.tokens_in,
             tokens_out=answer.tokens_out,
-            bytes_sent=sent.total,
-            ms=(time.perf_counter() - started) * 1000,
-            sent=self._recorded(sent),
-            attempts=sent.attempts,
+            bytes_sent=call.sent.total,
+            ms=call.ms,
+            sent=call.sent.recorded(self._record_sent),
+            attempts=call.sent.attempts,
             finish=answer.finish,
         )
 
-    async def _answer(
+    async def forward(
         self,
-        request: Mapping[str, Any],
-        schema: Mapping[str, Any] | None,
-        on_text: Callable[[str], None] | None,
-        seconds: float,
-        sent: _Sent,
-    ) -> Completion:
-        """As many attempts as are safe and fit into ``seconds``. Raises Failure."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + seconds
-        while True:
-            sent.attempts += 1
-            try:
-                answer = await self._attempt(request, on_text, deadline, seconds, sent)
-            except Failure as failure:
-                if not failure.again or sent.attempts >= self.patience.attempts:
-                    raise
-                pause = backoff_s(sent.attempts, self.patience, self._jitter)
-                pause = max(pause, failure.wait_s or 0.0)
-                if clock() + pause >= deadline:
-                    failure.what += (
-                        f", and {round(seconds, 2):g} s are not enough to wait and try again"
-                    )
-                    raise
-                await self._sleep(pause)
-            else:
-                check(answer.text, schema)
-                return answer
+        path: str,
+        body: bytes,
+        permit: Permit,
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        streamed: bool = False,
+        timeout_s: float | None = None,
+    ) -> Forwarded:
+        """POST ``body`` as it is to ``path``, such as ``/chat/completions``, under the base URL.
 
-    async def _attempt(
-        self,
-        request: Mapping[str, Any],
-        on_text: Callable[[str], None] | None,
-        deadline: float,
-        seconds: float,
-        sent: _Sent,
-    ) -> Completion:
-        import openai
+        Returns once the first bytes of the answer are there, whose status is 2xx or one that
+        the request itself caused (400, 404, 422, …: handed on, and no sign of illness).
+        ``headers``: the client's, of which ``forwarding.TO_THE_GENERAL`` leave; the key is always
+        ours. ``streamed``: the body asks for a stream, so its first bytes must come as soon as
+        ``patience`` says. ``timeout_s``: less than the usual, to the last byte.
 
-        before = sent.total
-
-        async def watch(outgoing: Any) -> None:
-            async def count(event: str, info: Mapping[str, Any]) -> None:
-                # A connection that failed sent nothing; a proxy's CONNECT carries no body.
-                starts = event.endswith(".send_request_headers.started")
-                if starts and info["request"].method != b"CONNECT":
-                    sent.body = outgoing.content
-                    sent.total += len(sent.body)
-
-            outgoing.extensions["trace"] = count
-
-        async def refuse(response: Any) -> None:
-            # Here, because the SDK reads an error's body to its end, however long it is.
-            if response.status_code >= 300:
-                says = await read_error(response.aiter_bytes(), self.patience.most_error_bytes)
-                raise openai.APIStatusError(says, response=response, body=None)
-
-        http = openai.DefaultAsyncHttpxClient(
-            event_hooks={"request": [watch], "response": [refuse]},
-            follow_redirects=False,  # what was approved for one address goes to no other
-        )
-        client = openai.AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=self._api_key or "none",
-            timeout=openai.Timeout(None, connect=self.patience.connect_timeout_s),
-            max_retries=0,
-            http_client=http,
-        )
-        first = asyncio.get_running_loop().time() + self.patience.first_token_timeout_s
-        timer = asyncio.timeout_at(deadline if on_text is None else min(first, deadline))
-        create: Any = client.chat.completions.with_streaming_response.create
+        Raises as ``complete`` does. Once the answer has begun it is not asked for again: reading
+        it then raises Unanswered where it breaks off.
+        """
+        call = self._guard.admitted(permit, timeout_s, ready=self._connections)
         try:
-            async with timer, client, create(**request) as response:
-                kind = response.headers.get("content-type", "")
-                return await read(
-                    response.iter_bytes(),
-                    streamed=on_text is not None and "json" not in kind,
-                    most_bytes=self.patience.most_answer_bytes,
-                    began=lambda: timer.reschedule(deadline),
-                    on_text=on_text,
-                )
+            response, chunks, first = await self._guard.tried(
+                lambda: self._begun(call, path, body, handed_on(headers), streamed), call
+            )
+            if self.breaker.state != "closed":  # it answers: nobody needs to wait for the end
+                self.breaker.succeeded()
+        except Failure as failure:
+            raise self._guard.failed(failure, call) from failure
+        finally:
+            self.breaker.released()
+
+        async def release() -> None:
+            answer.ms = answer.ms or call.ms
+            await response.aclose()
+
+        answer = Forwarded(
+            status=response.status_code,
+            content_type=response.headers.get("content-type", ""),
+            headers=handed_back(response.headers),
+            chunks=self._rest(call, first, chunks, release),
+            bytes_sent=call.sent.total,
+            sent=call.sent.recorded(self._record_sent),
+            attempts=call.sent.attempts,
+            first_byte_ms=call.ms,
+            release=release,
+        )
+        return answer
+
+    async def close(self) -> None:
+        """Close the connections that are kept. A later call opens new ones."""
+        if self._pool is not None:
+            (loop, http), self._pool = self._pool, None
+            if loop is asyncio.get_running_loop():
+                await http.aclose()
+
+    # ---- one attempt
+
+    async def _answer(
+        self, call: Held, body: bytes, on_text: Callable[[str], None] | None
+    ) -> Completion:
+        """One attempt to get a whole answer. Raises Failure."""
+        with self._failures(call):
+            async with asyncio.timeout_at(
+                call.first_by(self._begins_s(on_text is not None))
+            ) as timer:
+                response = await self._open(call, "/chat/completions", body, {})
+                try:
+                    await self._refused(response)
+                    kind = response.headers.get("content-type", "")
+                    return await read(
+                        response.aiter_bytes(),
+                        streamed=on_text is not None and "json" not in kind,
+                        most_bytes=self.patience.most_answer_bytes,
+                        began=lambda: timer.reschedule(call.deadline),
+                        on_text=on_text,
+                    )
+                finally:
+                    await response.aclose()
+
+    async def _begun(
+        self, call: Held, path: str, body: bytes, headers: Mapping[str, str], streamed: bool
+    ) -> tuple[httpx2.Response, AsyncGenerator[bytes, None], bytes]:
+        """One attempt to get an answer that may be handed on, as far as its first bytes (empty:
+        it has none). Raises Failure."""
+        with self._failures(call):
+            async with asyncio.timeout_at(call.first_by(self._begins_s(streamed))):
+                # Compressed, the parts of a stream would wait for one another.
+                headers = {"accept-encoding": "identity", **headers}
+                response = await self._open(call, path, body, headers)
+                try:
+                    if not is_the_clients(response.status_code):
+                        await self._refused(response)
+                    chunks = response.aiter_bytes()
+                    return response, chunks, await anext(chunks, b"")
+                except BaseException:
+                    await response.aclose()
+                    raise
+
+    def _begins_s(self, streamed: bool) -> float | None:
+        return self.patience.first_token_timeout_s if streamed else None
+
+    async def _rest(
+        self,
+        call: Held,
+        chunk: bytes,
+        chunks: AsyncGenerator[bytes, None],
+        release: Callable[[], Awaitable[None]],
+    ) -> AsyncGenerator[bytes, None]:
+        """``chunk`` and all that follow it."""
+        total = 0
+        try:
+            while chunk:
+                total += len(chunk)
+                if total > self.patience.most_forwarded_bytes:
+                    raise nonsense(
+                        f"its answer is longer than {self.patience.most_forwarded_bytes:,} bytes, "
+                        "and was not read further",
+                        sick=True,
+                    )
+                yield chunk
+                with self._failures(call, read_bytes=total):
+                    async with asyncio.timeout_at(call.deadline):
+                        chunk = await anext(chunks, b"")
+            self.breaker.succeeded()
+        except Failure as failure:
+            raise self._guard.failed(failure, call) from failure
+        finally:
+            await release()
+
+    # ---- the connection
+
+    def _connections(self) -> httpx2.AsyncClient:
+        """The pool, which belongs to the event loop that made it."""
+        import httpx2
+
+        loop = asyncio.get_running_loop()
+        if self._pool is None or self._pool[0] is not loop:
+            http = httpx2.AsyncClient(
+                follow_redirects=False,  # what was approved for one address goes to no other
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                headers={"user-agent": "aidecamp"},
+                timeout=httpx2.Timeout(None, connect=self.patience.connect_timeout_s),
+                limits=httpx2.Limits(
+                    max_connections=MOST_CONNECTIONS,
+                    max_keepalive_connections=MOST_IDLE,
+                    keepalive_expiry=IDLE_S,
+                ),
+            )
+            self._pool = (loop, http)
+        return self._pool[1]
+
+    async def _open(
+        self, call: Held, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> httpx2.Response:
+        """Send, and come back with the head of the answer. The response is to be closed."""
+        sent = call.sent
+        call.before = sent.total
+
+        async def count(event: str, info: Mapping[str, Any]) -> None:
+            # A connection that failed sent nothing; a proxy's CONNECT carries no body.
+            starts = event.endswith(".send_request_headers.started")
+            if starts and info["request"].method != b"CONNECT":
+                sent.body = body
+                sent.total += len(body)
+
+        key = {"authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+        request = self._connections().build_request(
+            "POST",
+            self.base_url.rstrip("/") + path,
+            content=body,
+            headers={**headers, **key, "content-type": "application/json"},
+            extensions={"trace": count},
+        )
+        return await self._connections().send(request, stream=True)
+
+    async def _refused(self, response: httpx2.Response) -> None:
+        """Raises Failure where the status is no success."""
+        if response.status_code >= 300:
+            says = await read_error(response.aiter_bytes(), self.patience.most_error_bytes)
+            raise refusal(response.status_code, says, response.headers, self.model)
+
+    @contextlib.contextmanager
+    def _failures(self, call: Held, read_bytes: int = 0) -> Iterator[None]:
+        """Whatever goes wrong in an attempt, as a Failure. ``read_bytes``: of its answer."""
+        import httpx2
+
+        try:
+            yield
         except TimeoutError as error:
-            if asyncio.get_running_loop().time() < deadline:
-                wait = f"{self.patience.first_token_timeout_s:g} s to the first of an answer"
-            else:
-                wait = f"{round(seconds, 2):g} s"
-            raise Failure(
-                f"did not answer within {wait}",
-                "Try again, or raise its timeouts in config.toml.",
+            late = asyncio.get_running_loop().time() >= call.deadline
+            raise too_late(
+                call.seconds if late else self.patience.first_token_timeout_s, whole=late
             ) from error
         except NoCompletion as error:
             raise nonsense(str(error), sick=True) from error
-        except openai.APIStatusError as error:
-            headers = error.response.headers
-            raise refusal(error.status_code, error.message, headers, self.model) from error
-        except openai.APIConnectionError as error:
-            raise unreached(error, sent.total > before) from error
-        except openai.OpenAIError as error:
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             raise nonsense(str(error)[:200], sick=False) from error
-
-    def _recorded(self, sent: _Sent) -> str:
-        if not sent.total:
-            return ""
-        if self._record_sent == "body":
-            return sent.body.decode("utf-8")
-        return f"sha256:{hashlib.sha256(sent.body).hexdigest()}"
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            if read_bytes:
+                raise broke_off(error, read_bytes) from error
+            raise unreached(error, call.sent.total > call.before) from error

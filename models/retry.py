@@ -30,6 +30,8 @@ class Patience:
     backoff_s: float = 0.5
     most_backoff_s: float = 8.0
     most_answer_bytes: int = 8 * 1024 * 1024
+    most_forwarded_bytes: int = 256 * 1024 * 1024
+    """Of an answer that is handed on as it comes: embeddings are long, and it is kept nowhere."""
     most_error_bytes: int = 16 * 1024
     """An error's body is read as far as this; the rest of it is left on the wire."""
 

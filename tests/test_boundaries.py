@@ -13,11 +13,11 @@ OUTBOUND = {
     *("socket", "huggingface_hub"),
 }
 ALLOWED = {
-    "models/remote.py": {"openai"},  # the General
+    "models/remote.py": {"httpx2"},  # the General
     "models/sources.py": {"huggingface_hub", "httpx2"},  # downloads; httpx2 for its errors alone
     "runtime/daemon/server.py": {"socket"},  # listens on the Unix socket
     "runtime/screen/keeper.py": {"socket"},  # the host's name, for the display's cookie
-    "runtime/daemon/client.py": {"httpx"},  # the Unix socket of the local daemon
+    "runtime/daemon/wire.py": {"httpx"},  # the Unix socket of the local daemon
     "runtime/daemon/launch.py": {"httpx"},  # the same socket: is it answering yet?
 }
 """Model downloads go through pip and huggingface_hub, on `models pull` alone."""
