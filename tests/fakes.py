@@ -75,6 +75,9 @@ class FakeRouter:
     def __init__(self, probability: float = 0.9) -> None:
         self.probability = probability
 
+    def kinds(self, text: str) -> dict[Kind, float]:
+        return {"plan" if text.startswith("plan:") else "dialogue": self.probability}
+
     def route(
         self,
         task: Task,
@@ -216,25 +219,44 @@ class Asked(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    """Connections that come at once; where it is full, the kernel makes a client wait for 1 s."""
+
+
 class FakeGeneral:
     """A real HTTP server on loopback that speaks OpenAI's chat completions.
 
     ``replies`` is a queue: text to answer with, ``(status, body)``, or whatever writes an answer
     itself (``tests.fault_server``). The last one is repeated. It keeps every request body in
-    ``received``.
+    ``received``, with its path in ``paths`` and its headers in ``heads``. ``keep_alive``: a
+    connection serves more than one request (replies must then say how long they are).
     """
 
     def __init__(
         self,
         replies: Iterable[str | tuple[int, str] | Callable[[Asked], None]] = (),
+        *,
+        keep_alive: bool = False,
     ) -> None:
         self.replies = deque(replies)
         self.received: list[bytes] = []
+        self.paths: list[str] = []
+        self.heads: list[dict[str, str]] = []
+        self.connections = 0
         fake = self
 
         class Handler(Asked):
+            protocol_version = "HTTP/1.1" if keep_alive else "HTTP/1.0"
+
+            def setup(self) -> None:
+                super().setup()
+                fake.connections += 1
+
             def do_POST(self) -> None:
                 self.body = self.rfile.read(int(self.headers["Content-Length"]))
+                fake.paths.append(self.path)
+                fake.heads.append({k.lower(): v for k, v in self.headers.items()})
                 fake.received.append(self.body)
                 reply = fake.replies.popleft() if len(fake.replies) > 1 else fake.replies[0]
                 if callable(reply):
@@ -246,7 +268,7 @@ class FakeGeneral:
             def log_message(self, format: str, *args: Any) -> None:
                 """Tests read ``received`` instead."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         # It looks for its end every 10 ms, not every 500.
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
