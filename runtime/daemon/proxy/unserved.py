@@ -24,6 +24,11 @@ _HARMLESS: Mapping[str, Callable[[Any], bool]] = {
     "logit_bias": lambda value: value == {},
     "reasoning_effort": lambda value: value == "none",
     "functions": lambda value: value == [],
+    "reasoning": lambda value: (
+        isinstance(value, Mapping) and all(one in (None, "none") for one in value.values())
+    ),
+    "background": lambda value: value is False,
+    "truncation": lambda value: value == "disabled",
 }
 """Parameters that a local model meets as they are where the test holds for their value."""
 
@@ -40,6 +45,13 @@ _REASONS = {
     "moderation": "nothing here moderates",
     "functions": "the old form of tools",
     "function_call": "the old form of tool_choice",
+    "reasoning": "a local model does not reason before it answers",
+    "previous_response_id": "no response is kept here",
+    "conversation": "no conversation is kept here",
+    "prompt": "no prompt is kept here",
+    "background": "an answer is given at once here",
+    "truncation": "nothing is cut here: what does not fit is refused",
+    "max_tool_calls": "a local model has no tools of its own",
 }
 _PARTS = {
     "image_url": "a local model reads text only",
