@@ -82,7 +82,7 @@ def service(environ: Mapping[str, str] | None = None) -> units.Service:
     bwrap = shutil.which("bwrap")
     setuid = bwrap is not None and bool(Path(bwrap).stat().st_mode & stat.S_ISUID)
     # -P: a folder called runtime in the home folder is not this program.
-    command = (sys.executable, "-P", "-m", "runtime.daemon.server", "--log")
+    command = (sys.executable, "-P", "-m", "runtime.daemon", "--log")
     return units.Service(command, environment, new_privileges=setuid)
 
 

@@ -53,7 +53,7 @@ def start(socket: Path) -> Started:
     try:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "runtime.daemon.server", "--log", "--tell", str(writing)],
+                [sys.executable, "-m", "runtime.daemon", "--log", "--tell", str(writing)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -250,7 +251,7 @@ def claim(path: Path) -> Iterator[None]:
 
 def main(argv: Sequence[str] = ()) -> int:
     """Run in the foreground with the real agent. The last line of stderr is the error, if any."""
-    parser = argparse.ArgumentParser(prog="python -m runtime.daemon.server")
+    parser = argparse.ArgumentParser(prog="python -m runtime.daemon")
     parser.add_argument("--log", action="store_true", help="write to the daemon's log file")
     parser.add_argument(
         "--tell", type=int, metavar="FD", help="say here when it answers, or why not"
@@ -291,6 +292,8 @@ def _run(tell: Callable[[dict[str, Any]], None]) -> None:
     path = Path(os.fsdecode(unix[0])) if unix else place.socket_path()
 
     def ready(listening: Listening) -> None:
+        gc.freeze()
+        gc.enable()
         where = f"{path} and {listening.address}" if listening.address else str(path)
         log.info("process %d listens on %s", os.getpid(), where)
         activation.notify(f"READY=1\nSTATUS=listens on {where}")
@@ -342,7 +345,3 @@ def _tell(descriptor: int | None, said: dict[str, Any]) -> None:
     with suppress(OSError):
         os.write(descriptor, json.dumps(said).encode() + b"\n")
         os.close(descriptor)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
