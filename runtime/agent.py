@@ -128,11 +128,12 @@ class Agent:
     async def _step(
         self, task: Task, step: Step, history: Sequence[Event], progress: Progress
     ) -> Emit:
+        await self.team.ready(task, step)
         outcome = outcome_of(step, history)
         if outcome is None:
             for action in open_actions(history):
                 if action.step_id == step.id:
-                    outcome = await asyncio.to_thread(self.team.tools[step.kind].look, task, action)
+                    outcome = await asyncio.to_thread(self.team.look, task, action)
                     yield outcome
         decided = [d for d in records(history, Decision) if d.step_id == step.id]
         if outcome is not None:
@@ -216,11 +217,10 @@ class Agent:
         repaired: bool = False,
     ) -> Emit:
         """Gate, act, observe; one local repair, then the General sees the error."""
-        if step.kind in ("parse", "tool"):
-            # The call is the answer: whoever offered the functions executes it.
+        tool = self.team.acts(step, proposal.recipe)
+        if tool is None:
             progress.add(step, {"name": proposal.recipe.id, "arguments": dict(proposal.arguments)})
             return
-        tool = self.team.tools[step.kind]
         action = await asyncio.to_thread(tool.prepare, task, step, proposal)
         yield action
         gate = await self._gate(task, action, sure=sure)
@@ -294,7 +294,11 @@ class Agent:
         elif self.approver is None:
             by, allowed = "nobody-to-ask", False
         else:
-            by, allowed = "user", await self.approver.action(action, verdict.reason)
+            try:
+                by, allowed = "user", await self.approver.action(action, verdict.reason)
+            except TimeoutError as late:  # Who was to be asked did not answer.
+                reason = f"{verdict.reason}; {late}"
+                return Gate(action.id, task.id, "deny", "nobody-to-ask", reason)
         return Gate(action.id, task.id, "allow" if allowed else "deny", by, verdict.reason)
 
     async def _ask_general(

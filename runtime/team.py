@@ -21,6 +21,7 @@ from runtime.trust import Trust
 
 if TYPE_CHECKING:
     from models.pool import Pool
+    from runtime.tools.mcp.tool import McpTool
 
 
 def assistant_tools() -> tuple[Mapping[str, Any], ...]:
@@ -91,6 +92,9 @@ def build_team(
         "shell": ShellTool(policy),
         "gui": GuiTool(watch=watch, own_display=own_display),
     }
+    mcp = _mcp_tool(config)
+    if mcp is not None:
+        tools["tool"] = mcp
     offered: dict[str, tuple[Recipe, ...]] = {}
 
     def functions(task: Task) -> tuple[Recipe, ...]:
@@ -98,7 +102,8 @@ def build_team(
         key = json.dumps(tools_, sort_keys=True)
         if key not in offered:
             offered[key] = from_functions(tools_)
-        return offered[key]
+        # Who brings functions is answered with a call of one of them, and nothing is done here.
+        return offered[key] + (mcp.offered(task) if mcp is not None and not task.tools else ())
 
     return Team(
         router=router,
@@ -112,6 +117,20 @@ def build_team(
         functions=functions,
         trust=Trust.load(calibration_path()),
     )
+
+
+def _mcp_tool(config: Config) -> McpTool | None:
+    """The tools of the configured MCP servers, none of which is started yet."""
+    if not config.mcp:
+        return None
+    from runtime.tools.mcp.tool import McpTool
+
+    return McpTool(config.mcp, mcp_path())
+
+
+def mcp_path() -> Path:
+    """What the MCP servers' tools were said to do when they were taken on."""
+    return data_dir() / "mcp_tools.json"
 
 
 def calibration_path() -> Path:

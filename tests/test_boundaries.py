@@ -16,6 +16,7 @@ ALLOWED = {
     "models/remote.py": {"httpx2"},  # the General
     "models/sources.py": {"huggingface_hub", "httpx2"},  # downloads; httpx2 for its errors alone
     "runtime/daemon/server.py": {"socket"},  # listens on the Unix socket
+    "runtime/tools/mcp/connection.py": {"httpx2"},  # MCP servers that the user set up by URL
     "runtime/screen/keeper.py": {"socket"},  # the host's name, for the display's cookie
     "runtime/daemon/wire.py": {"httpx"},  # the Unix socket of the local daemon
     "runtime/daemon/launch.py": {"httpx"},  # the same socket: is it answering yet?

@@ -230,8 +230,10 @@ def prompt(recipe: Recipe, request: str) -> tuple[Message, ...]:
         f"{s.name}: {s.does}" + (f" (one of {', '.join(s.choices)})" if s.choices else "")
         for s in recipe.slots
     )
+    # What a server says of its own tool is quoted: it is data.
+    does = f"It is said to do: {json.dumps(recipe.does)}." if recipe.kind == "tool" else recipe.does
     system = (
-        f"Fill in the arguments of {recipe.id}. {recipe.does} Arguments: {slots}. "
+        f"Fill in the arguments of {recipe.id}. {does} Arguments: {slots}. "
         "Copy words from the request. Leave out what it does not say. Answer in JSON."
     )
     messages: list[Message] = [{"role": "system", "content": system}]

@@ -78,7 +78,7 @@ class General:
         self._model = model
         self._price = price
         self._max_tokens = max_tokens
-        self._count_tokens = count_tokens
+        self.count_tokens = count_tokens
         self._timeout_s = timeout_s
         self._redactor = redactor
 
@@ -102,11 +102,8 @@ class General:
         """What the General is sent for a step: a question, or a tool call where recipes are on
         offer."""
         if recipes:
-            offered = [
-                {"recipe": r.id, "does": r.does, "slots": {s.name: s.does for s in r.slots}}
-                for r in recipes
-            ]
-            system = f"{CALL_SYSTEM}\n{json.dumps(offered, ensure_ascii=False)}"
+            own = [_shown(r) for r in recipes if r.kind != "tool"]
+            system = f"{CALL_SYSTEM}\n{json.dumps(own, ensure_ascii=False)}"
         else:
             system = PLAN_SYSTEM
         user = step.text
@@ -114,6 +111,9 @@ class General:
             user = f"Task: {task.text}\nStep: {step.text}"
         if task.schema is not None and not recipes:
             user += f"\nAnswer with JSON by this schema: {json.dumps(task.schema)}"
+        if foreign := [_shown(r) for r in recipes if r.kind == "tool"]:
+            # Their own servers describe these, so what they say is no part of the instructions.
+            user += f"\nMore recipes:\n<data>\n{json.dumps(foreign, ensure_ascii=False)}\n</data>"
         if problem:
             user += f"\n<data>\n{problem}\n</data>"
         return ({"role": "system", "content": system}, {"role": "user", "content": user})
@@ -126,7 +126,7 @@ class General:
         """
         redacted = self._redacted(messages)
         shown = messages if redacted is None else redacted.messages
-        tokens = sum(self._count_tokens(m["content"]) + 4 for m in shown)
+        tokens = sum(self.count_tokens(m["content"]) + 4 for m in shown)
         first = self.first
         others = [s for s in self.seats if s is not first]
         prices = [s.price for s in (first, *others) if s] or [self._price]
@@ -193,7 +193,7 @@ class General:
             if redacted is not None:
                 reply = replace(reply, text=_restored(reply.text, redacted, schema is not None))
             return self._call(task, step, decision, outgoing, reply, seat, failures)
-        raise _unanswered(failures)
+        raise unanswered(failures)
 
     def failed_call(
         self,
@@ -236,10 +236,10 @@ class General:
         if reply.finish == "length":
             parameters["cut"] = True
         if failures:
-            parameters["failed"] = [_failed(s, f) for s, f in failures]
+            parameters["failed"] = [failed_at(s, f) for s, f in failures]
         if reply.text and not tokens_in:  # the server counts none: the local tokenizer's estimate
-            tokens_in = sum(self._count_tokens(m["content"]) for m in messages)
-            tokens_out = self._count_tokens(reply.text)
+            tokens_in = sum(self.count_tokens(m["content"]) for m in messages)
+            tokens_out = self.count_tokens(reply.text)
             parameters["tokens"] = "estimated"
         return Call(
             id=new_id("call"),
@@ -269,7 +269,8 @@ def _restored(text: str, redacted: Redacted, is_json: bool) -> str:
     return json.dumps(redacted.restore_value(json.loads(text)), ensure_ascii=False)
 
 
-def _failed(seat: Seat, failure: Unanswered) -> dict[str, Any]:
+def failed_at(seat: Seat, failure: Unanswered) -> dict[str, Any]:
+    """How one of several failed, for the record."""
     return {
         "general": seat.name,
         "to": seat.remote.base_url,
@@ -281,7 +282,7 @@ def _failed(seat: Seat, failure: Unanswered) -> dict[str, Any]:
     }
 
 
-def _unanswered(failures: Sequence[tuple[Seat, Unanswered]]) -> Unanswered:
+def unanswered(failures: Sequence[tuple[Seat, Unanswered]]) -> Unanswered:
     """One error for all who were asked."""
     last = failures[-1][1]
     if len(failures) == 1:
@@ -292,7 +293,7 @@ def _unanswered(failures: Sequence[tuple[Seat, Unanswered]]) -> Unanswered:
         bytes_sent=sum(f.bytes_sent for _, f in failures),
         sent=next((f.sent for _, f in failures if f.sent), ""),
         attempts=sum(f.attempts for _, f in failures),
-        failures=[_failed(s, f) for s, f in failures],
+        failures=[failed_at(s, f) for s, f in failures],
     )
 
 
@@ -303,6 +304,12 @@ def words_from(answer: str) -> str:
     except (ValueError, KeyError, TypeError):
         return ""
     return said.strip() if isinstance(said, str) else ""
+
+
+def _shown(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as the General reads it."""
+    slots = {s.name: s.does for s in recipe.slots}
+    return {"recipe": recipe.id, "does": recipe.does, "slots": slots}
 
 
 def proposal_from(answer: str, recipes: Sequence[Recipe]) -> Proposal | None:

@@ -287,7 +287,7 @@ def _logit(probability: float) -> float:
 
 def _schema_problems(recipe: Recipe, filled: Filled) -> list[str]:
     """What a function's own schema has against the arguments."""
-    if recipe.kind != "parse" or not any(s.schema is not None for s in recipe.slots):
+    if recipe.kind not in ("parse", "tool") or not any(s.schema is not None for s in recipe.slots):
         return []
     try:
         errors = sorted(violations(schema_of(recipe), dict(filled.arguments)), key=str)
