@@ -102,7 +102,11 @@ def _tcp(
         for family, address in _addresses(host, port):
             # A name such as localhost is loopback by what it resolves to, not by its letters.
             _check(address[0], certificate)
-            sock = open_.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            # asyncio sets TCP_NODELAY only where the protocol is named; without it, every answer
+            # of two writes waits 40 ms for an acknowledgement.
+            sock = open_.enter_context(
+                socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            )
             # localhost on both protocols: else another user could take the other half.
             shared = sockets[0].getsockname()[1] if sockets else port
             if _bound(sock, (address[0], shared, *address[2:]), optional=bool(sockets)):
