@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.server import ServerState
 
 from runtime.daemon.limits import http_settings
 
@@ -37,24 +37,24 @@ class Answer:
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[int]:
-    """The port on which ``app`` is served, with the daemon's limits."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as sock:
-        sock.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", **http_settings()
-        )
-        server = uvicorn.Server(config)
-        config.load()
-        task = asyncio.create_task(server.serve([sock]))
-        while not server.started:
-            await asyncio.sleep(0.005)
-            assert not task.done(), task.result()
-        try:
-            yield sock.getsockname()[1]
-        finally:
-            server.should_exit = True
-            server.force_exit = True
-            await task
+    """The port on which ``app`` is served by uvicorn's protocol, with the daemon's limits."""
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", **http_settings()
+    )
+    config.load()
+    state = ServerState()
+    make: Any = config.http_protocol_class
+    server = await asyncio.get_running_loop().create_server(
+        lambda: make(config, state, {}), "127.0.0.1", 0
+    )
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.gather(*state.tasks, return_exceptions=True)
+        await server.wait_closed()
 
 
 def request(
