@@ -15,11 +15,13 @@ OUTBOUND = {
 ALLOWED = {
     "models/remote.py": {"httpx2"},  # the General
     "models/sources.py": {"huggingface_hub", "httpx2"},  # downloads; httpx2 for its errors alone
-    "runtime/daemon/server.py": {"socket"},  # listens on the Unix socket
+    "runtime/daemon/server.py": {"socket"},  # listens, as listen.py says
+    "runtime/daemon/listen.py": {"socket"},  # the Unix socket and TCP, to listen on
+    "runtime/daemon/activation.py": {"socket"},  # sockets that systemd hands over
     "runtime/tools/mcp/connection.py": {"httpx2"},  # MCP servers that the user set up by URL
     "runtime/screen/keeper.py": {"socket"},  # the host's name, for the display's cookie
     "runtime/daemon/wire.py": {"httpx"},  # the Unix socket of the local daemon
-    "runtime/daemon/launch.py": {"httpx"},  # the same socket: is it answering yet?
+    "runtime/daemon/launch.py": {"socket"},  # the same socket: has systemd it, and wakes it?
 }
 """Model downloads go through pip and huggingface_hub, on `models pull` alone."""
 

@@ -48,6 +48,8 @@ def start(socket: Path) -> Started:
         raise DaemonRunning(
             f"The daemon of {socket} runs already.", hint="`aidecamp daemon status` shows it."
         )
+    if (woken := _woken(socket)) is not None:
+        return woken
     log = place.log_path(socket)
     reading, writing = os.pipe()
     try:
@@ -83,6 +85,33 @@ def start(socket: Path) -> Started:
             f"The daemon ended at once (exit code {code}).", hint=f"Its log is {log}."
         ) from None
     return Started(told["pid"], socket, told["address"])
+
+
+def _woken(socket: Path) -> Started | None:
+    """The daemon that systemd starts when someone connects; None where nothing listens.
+
+    Raises DaemonMissing where what listens does not answer.
+    """
+    import socket as sockets
+
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as sock:
+        sock.settimeout(START_S)
+        try:
+            sock.connect(os.fspath(socket))
+        except OSError:
+            return None
+        try:
+            sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: aidecamp\r\nConnection: close\r\n\r\n")
+            said = sock.recv(16)
+        except OSError:
+            said = b""
+    pid = running(socket) if said else None
+    if pid is None:
+        raise DaemonMissing(
+            f"Something listens on {socket}, and no daemon answers there.",
+            hint="If it is systemd: journalctl --user -u aidecamp tells why it does not start.",
+        )
+    return Started(pid, socket, place.address(socket))
 
 
 def stop(socket: Path) -> int:
