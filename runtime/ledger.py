@@ -1,43 +1,29 @@
 """The record: one append-only SQLite table of events, in WAL mode, durable before anything acts.
 
 Covers appending, reading back, following other processes' events and the queries that every
-view needs. Does not decide anything, and never changes or deletes a row.
+view needs. Does not decide anything, and never changes or deletes a row; removing whole tasks
+that are old is ``runtime.retention``'s alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from models.errors import StorageFailed
 from runtime.core import Action, Event, Gate, Outcome, Result, Task, from_json, to_json
+from runtime.ledger_schema import BUSY_TIMEOUT_S, TOLD
+from runtime.ledger_writer import Awaiting, Blocked, Line, Mailbox, Waiting, Writer
 
-BUSY_TIMEOUT_S = 5.0
-BUSY_RETRY_S = 0.005
-TOLD = 10_000
+TOLD_LIMIT = 10_000
+IDS_AT_ONCE = 500
+"""Task ids in one query."""
 T = TypeVar("T")
-
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE events (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        at REAL NOT NULL,
-        task_id TEXT NOT NULL,
-        type TEXT NOT NULL,
-        record TEXT NOT NULL CHECK (json_valid(record))
-    );
-    CREATE INDEX events_by_task ON events (task_id, id);
-    CREATE INDEX events_by_type ON events (type, id);
-    CREATE INDEX events_by_record ON events (json_extract(record, '$.id'));
-    """,
-)
-"""SQL scripts; the file's ``user_version`` is the number of those that have run."""
 
 
 class Ledger:
@@ -50,65 +36,62 @@ class Ledger:
         self.path = path
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
-        self._last_id = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-            self._connection = self._writer.submit(self._open).result()
+            path.touch(0o600)  # before SQLite does: its two other files take the mode over
+            path.chmod(0o600)
+            self._writer = Writer(path)
         except (OSError, sqlite3.Error) as error:
-            raise self._failure(error) from error
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        _migrate(connection)
-        self.path.chmod(0o600)
-        row = connection.execute("SELECT max(id) FROM events").fetchone()
-        self._last_id = row[0] or 0
-        return connection
+            raise _failure(path, 0, error) from error
 
     def append(self, event: Event) -> Event:
         """Commit ``event`` and return it with its row id.
 
         An Action that is no mere read, its Gate, and everything before them are on disk (fsync)
-        when this returns: the crash of the whole machine cannot lose them.
+        when this returns: the crash of the whole machine cannot lose them. What several threads
+        append at once shares one commit.
         """
+        return self.append_all([event])[0]
+
+    def append_all(self, events: Sequence[Event]) -> list[Event]:
+        """Commit ``events``, all or none, in their order; see :meth:`append`."""
+        blocked = Blocked()
         try:
-            return self._writer.submit(self._append, event).result()
+            self._submit(events, blocked)
+            return _with_ids(events, blocked.result())
         except (OSError, sqlite3.Error) as error:
             raise self._failure(error) from error
 
-    def _append(self, event: Event) -> Event:
-        record = event.record
-        full = isinstance(record, Gate) or (isinstance(record, Action) and record.risk != "read")
-        connection = self._connection
-        if full:
-            connection.execute("PRAGMA synchronous = FULL")
+    async def appended(self, events: Sequence[Event]) -> list[Event]:
+        """:meth:`append_all` for an event loop, which goes on meanwhile.
+
+        Where the task that waits is cancelled, the events are committed all the same.
+        """
+        awaiting = Awaiting(self._mailbox())
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                cursor = connection.execute(
-                    "INSERT INTO events (at, task_id, type, record) VALUES (?, ?, ?, ?)",
-                    (
-                        event.at,
-                        event.task_id,
-                        event.type,
-                        json.dumps(to_json(record)),
-                    ),
-                )
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        finally:
-            if full:
-                connection.execute("PRAGMA synchronous = NORMAL")
-        self._last_id = cursor.lastrowid or 0
-        return Event(event.task_id, event.at, record, self._last_id)
+            self._submit(events, awaiting)
+            return _with_ids(events, await awaiting.future)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failure(error) from error
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do ``work`` with the writing connection, in its thread, between two batches."""
+        try:
+            return self._writer.run(work)
+        except (OSError, sqlite3.Error) as error:
+            raise self._failure(error) from error
+
+    def _submit(self, events: Sequence[Event], waiting: Waiting) -> None:
+        lines = [_line(event) for event in events]
+        self._writer.submit(lines, waiting, flush=any(_acts(event) for event in events))
+
+    def _mailbox(self) -> Mailbox:
+        """Of the running event loop. Each loop has a thread of its own."""
+        mailbox: Mailbox | None = getattr(self._local, "mailbox", None)
+        loop = asyncio.get_running_loop()
+        if mailbox is None or mailbox.loop is not loop:
+            mailbox = self._local.mailbox = Mailbox(loop)
+        return mailbox
 
     def events(
         self,
@@ -123,11 +106,21 @@ class Ledger:
             where.append("task_id = ?")
             values.append(task_id)
         if types:
-            where.append(f"type IN ({', '.join('?' * len(types))})")
+            where.append(f"type IN ({_marks(types)})")
             values.extend(types)
         yield from self._select(
             f"WHERE {' AND '.join(where)} ORDER BY id LIMIT ?", [*values, limit or -1]
         )
+
+    def events_of(self, task_ids: Sequence[str], types: Sequence[str] = ()) -> Iterator[Event]:
+        """Events of all these tasks, each task's in the order of their ids."""
+        for start in range(0, len(task_ids), IDS_AT_ONCE):
+            some = task_ids[start : start + IDS_AT_ONCE]
+            where, values = f"task_id IN ({_marks(some)})", [*some, *types]
+            if types:
+                # The plus: found by task, of which there are few, and not by type.
+                where += f" AND +type IN ({_marks(types)})"
+            yield from self._select(f"WHERE {where} ORDER BY id", values)
 
     def decisions(
         self,
@@ -135,21 +128,48 @@ class Ledger:
         kind: str | None = None,
         chosen: str | None = None,
         task_id: str | None = None,
+        client: str | None = None,
+        session: str | None = None,
         text: str | None = None,
+        ending: str | None = None,
+        before: int | None = None,
         limit: int = 100,
     ) -> list[Event]:
-        """Decision events, newest first. ``text`` is looked for in the step's words."""
-        where, values = ["type = 'decision'"], []  # type: tuple[list[str], list[Any]]
-        for field, value in (("kind", kind), ("chosen", chosen), ("task_id", task_id)):
-            if value is not None:
-                where.append(f"json_extract(record, '$.{field}') = ?")
-                values.append(value)
+        """Decision events, newest first, those before row id ``before`` only.
+
+        ``text`` is looked for in the step's words. ``ending``: only of tasks in which something
+        ended with this word (such as ``failed``, ``escalated``), or of those that are ``open``.
+        """
+        named = {"kind": kind, "chosen": chosen, "task_id": task_id}
+        named |= {"client": client, "session": session}
+        where = [f"d.{column} = ?" for column, value in named.items() if value is not None]
+        values: list[Any] = [value for value in named.values() if value is not None]
+        if before is not None:
+            where.append("d.id < ?")
+            values.append(before)
+        if ending is not None:
+            where.append(self._ending(ending))
+            values += [] if ending == "open" else [ending]
         if text:
-            where.append("instr(casefold(json_extract(record, '$.text')), ?) > 0")
+            where.append("instr(casefold(json_extract(e.record, '$.text')), ?) > 0")
             values.append(text.casefold())
         return list(
-            self._select(f"WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?", [*values, limit])
+            self._select(
+                f"WHERE {' AND '.join(where) or 'true'} ORDER BY d.id DESC LIMIT ?",
+                [*values, limit],
+                "decisions AS d CROSS JOIN events AS e ON e.id = d.id",
+            )
         )
+
+    def _ending(self, word: str) -> str:
+        """The condition that a decision's task has this ending. Few such tasks are looked up one
+        by one; where there are many, the newest decisions soon come to some."""
+        if word == "open":
+            return "d.task_id IN (SELECT id FROM tasks WHERE ended_at IS NULL)"
+        few = "SELECT count(*) FROM (SELECT 1 FROM endings WHERE word = ? LIMIT ?)"
+        if self._read(few, [word, IDS_AT_ONCE]).fetchone()[0] < IDS_AT_ONCE:
+            return "d.task_id IN (SELECT task_id FROM endings WHERE word = ?)"
+        return "EXISTS (SELECT 1 FROM endings WHERE word = ? AND task_id = d.task_id)"
 
     def record(self, record_id: str) -> Event | None:
         """The newest event whose record has this id."""
@@ -158,30 +178,34 @@ class Ledger:
         )
         return next(rows, None)
 
-    def tasks(self, limit: int = 100) -> list[Event]:
-        """Task events, newest first."""
-        return list(self._select("WHERE type = 'task' ORDER BY id DESC LIMIT ?", [limit]))
+    def tasks(
+        self, limit: int = 100, *, client: str | None = None, before: int | None = None
+    ) -> list[Event]:
+        """Task events, newest first, those before row id ``before`` only."""
+        where, values = ["true"], []  # type: tuple[list[str], list[Any]]
+        for condition, value in (("t.client = ?", client), ("t.event_id < ?", before)):
+            if value is not None:
+                where.append(condition)
+                values.append(value)
+        return list(
+            self._select(
+                f"WHERE {' AND '.join(where)} ORDER BY t.event_id DESC LIMIT ?",
+                [*values, limit],
+                _TASKS,
+            )
+        )
 
     def unfinished(self) -> list[Task]:
         """Tasks without a Result, oldest first: running now, or cut off by a crash."""
-        rows = self._select(
-            "WHERE type = 'task' AND NOT EXISTS (SELECT 1 FROM events AS later"
-            " WHERE later.task_id = events.task_id AND later.type = 'result') ORDER BY id",
-            [],
-        )
+        rows = self._select("WHERE t.ended_at IS NULL ORDER BY t.event_id", [], _TASKS)
         return [e.record for e in rows if isinstance(e.record, Task)]
 
-    def told(self, limit: int = TOLD) -> list[Event]:
+    def told(self, limit: int = TOLD_LIMIT) -> list[Event]:
         """Everything of the tasks in which an answer turned out right or wrong (a judgement, or a
         failed action), oldest first: of the newest ``limit`` such events."""
-        rows = self._select(
-            "WHERE task_id IN (SELECT task_id FROM events WHERE type = 'judgement' OR"
-            " (type = 'outcome' AND json_extract(record, '$.status') = 'failed')"
-            " ORDER BY id DESC LIMIT ?)"
-            " AND type IN ('task', 'decision', 'outcome', 'judgement') ORDER BY id",
-            [limit],
-        )
-        return list(rows)
+        told = f"SELECT task_id FROM events WHERE {TOLD} ORDER BY id DESC LIMIT ?"  # noqa: S608 - fixed text only
+        of = "+type IN ('task', 'decision', 'outcome', 'judgement')"
+        return list(self._select(f"WHERE task_id IN ({told}) AND {of} ORDER BY id", [limit]))
 
     def last_id(self) -> int:
         """Row id of the newest event of any process; 0 in an empty ledger."""
@@ -205,15 +229,17 @@ class Ledger:
 
     def close(self) -> None:
         """Finish what is being written and close the file."""
-        self._writer.submit(self._connection.close).result()
-        self._writer.shutdown()
+        self._writer.close()
         for reader in self._readers:
             reader.close()
         self._readers.clear()
         self._local = threading.local()
 
-    def _select(self, rest: str, values: Sequence[Any]) -> Iterator[Event]:
-        cursor = self._read(f"SELECT id, at, task_id, type, record FROM events {rest}", values)  # noqa: S608 - fixed text only
+    def _select(
+        self, rest: str, values: Sequence[Any], source: str = "events AS e"
+    ) -> Iterator[Event]:
+        columns = "e.id, e.at, e.task_id, e.type, e.record"
+        cursor = self._read(f"SELECT {columns} FROM {source} {rest}", values)  # noqa: S608 - fixed text only
         try:
             for id_, at, task_id, type_, body in cursor:
                 record = from_json(type_, json.loads(body))
@@ -237,49 +263,44 @@ class Ledger:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> StorageFailed:
-        last = self._last_id
-        kept = f"Everything up to event {last} is kept" if last else "Nothing was recorded yet"
-        return StorageFailed(
-            f"The ledger {self.path} cannot be used: {error}. {kept}.",
-            hint="Check the folder's permissions and free space, or set AIDECAMP_HOME elsewhere.",
-        )
+        return _failure(self.path, self._writer.last_id, error)
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Put the file into WAL mode.
-
-    SQLite does not wait out its busy timeout for this change (two processes that both waited for
-    the other would never end), so processes that open a new ledger at once take turns here.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(BUSY_RETRY_S)
+_TASKS = "tasks AS t CROSS JOIN events AS e ON e.id = t.event_id"
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to the newest schema, one committed migration at a time."""
-    while True:
-        connection.execute("BEGIN IMMEDIATE")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(MIGRATIONS):
-            connection.execute("ROLLBACK")
-            raise sqlite3.DatabaseError(
-                f"it was written by a newer version (schema {version}, known {len(MIGRATIONS)})"
-            )
-        if version == len(MIGRATIONS):
-            connection.execute("ROLLBACK")
-            return
-        for statement in MIGRATIONS[version].split(";"):
-            if statement.strip():
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {version + 1}")
-        connection.execute("COMMIT")
+def _failure(path: Path, last_id: int, error: Exception) -> StorageFailed:
+    kept = f"Everything up to event {last_id} is kept" if last_id else "Nothing was recorded yet"
+    return StorageFailed(
+        f"The ledger {path} cannot be used: {error}. {kept}.",
+        hint="Check the folder's permissions and free space, or set AIDECAMP_HOME elsewhere.",
+    )
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _line(event: Event) -> Line:
+    """Raises StorageFailed where the record holds what JSON has no form for."""
+    try:
+        body = json.dumps(to_json(event.record))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StorageFailed(
+            f"A {event.type} cannot be recorded: {error}.",
+            hint="Nothing of it was written. This is a fault in Aidecamp itself.",
+        ) from error
+    return event.at, event.task_id, event.type, body
+
+
+def _acts(event: Event) -> bool:
+    """It comes before something is done to the world: it must outlive the whole machine."""
+    record = event.record
+    return isinstance(record, Gate) or (isinstance(record, Action) and record.risk != "read")
+
+
+def _with_ids(events: Sequence[Event], ids: list[int]) -> list[Event]:
+    return [Event(e.task_id, e.at, e.record, id_) for e, id_ in zip(events, ids, strict=True)]
 
 
 def records(events: Sequence[Event], type_: type[T]) -> list[T]:

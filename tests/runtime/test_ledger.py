@@ -174,8 +174,10 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_what_was_committed(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     ledger.append(Event("t", 0, Result("t", "done", "kept")))
-    pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
-    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")  # SQLite's own "disk is full"
+    pages = ledger.write(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
+    ledger.write(
+        lambda c: c.execute(f"PRAGMA max_page_count = {pages}")
+    )  # SQLite's own "disk is full"
     with pytest.raises(StorageFailed, match="full") as caught:
         ledger.append(Event("t", 0, Result("t", "done", "x" * 1_000_000)))
     assert "event 1 is kept" in caught.value.message
