@@ -57,6 +57,10 @@ class _Engine(ABC):
         """True where ``text`` has more tokens than are read (``max_tokens``)."""
         return self._tokenizer.rows([text])[0].cut
 
+    def count_tokens(self, texts: Sequence[Text]) -> int:
+        """Tokens that are read of all ``texts`` together."""
+        return sum(map(len, self._tokenizer.rows(texts)))
+
     def close(self) -> None:
         """Fail the calls that wait (ToolFailed), then free the memory. Safe to call twice."""
         self._batcher.close()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Kind = Literal["plan", "refine", "gui", "shell", "tool", "parse", "format", "repair", "dialogue"]
+Kind = Literal["plan", "refine", "gui", "shell", "tool", "parse", "format", "repair", "dialogue", "embed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Status = Literal["done", "unsure", "declined", "denied", "failed", "cancelled", "interrupted"]

@@ -173,7 +173,7 @@ class Deciding:
         account: bool = True,
     ) -> Decision:
         if verdict(scored, task, given, self.policy).wanted:
-            preview = self.team.general.preview(self.messages(task, step, problem))
+            preview = await self.preview(task, step, problem)
             scored = replace(scored, would_send=preview)
             if account:
                 spent = await self._spent(progress)
@@ -185,6 +185,10 @@ class Deciding:
         """What the General would be sent for the step."""
         recipes = self.team.offer(task, step)
         return self.team.general.messages(task, step, recipes=recipes, problem=problem)
+
+    async def preview(self, task: Task, step: Step, problem: str = "") -> Mapping[str, Any]:
+        """Exactly what would be sent, with its estimated tokens and price."""
+        return self.team.general.preview(self.messages(task, step, problem))
 
     def mode(self, task: Task, decision: Decision) -> Privacy:
         """The privacy mode in force for a decision made here."""

@@ -19,6 +19,9 @@ from runtime.tools.recipe import Proposal
 from runtime.trust import Judged, evidence_of
 
 DECLINED = "declined"
+GENERAL_ALONE = ("out-of-scope", "unserved:", "pinned:general")
+"""Rules of scores under which no local answer is better than none: nothing here is for it, a
+parameter that is not honoured here, a client that asked for the General by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ def _excess(given: Given, policy: Policy) -> list[Excess]:
 def _has_fallback(scored: Decision, given: Given) -> bool:
     """Whether a local answer is better than none."""
     hopeless = scored.kind == "plan" or "repair" in given.kinds
-    return not hopeless and given.score_rule != "out-of-scope"
+    return not hopeless and not given.score_rule.startswith(GENERAL_ALONE)
 
 
 def _local_worker(decision: Decision) -> str:
@@ -223,7 +226,7 @@ def repair_of(
 
 def without_general(first: Decision, given: Given) -> tuple[Decision, Given]:
     """The score again, for when the General that was chosen cannot serve after all."""
-    lasting = given.score_rule in ("out-of-scope", "kind:plan")
+    lasting = given.score_rule.startswith((*GENERAL_ALONE, "kind:plan"))
     again = replace(
         given,
         score_rule=given.score_rule if lasting else "wanted",

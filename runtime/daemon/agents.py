@@ -1,20 +1,35 @@
-"""The daemon's agents: one team for all tasks, put together when the first task needs it."""
+"""The daemon's staff: one pool of models and one team for all, put together at first need.
+
+Tasks get agents from here, proxied calls the team itself. What the user changes in the
+configuration while the daemon runs is taken over by :meth:`Agents.reload`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from runtime.agent import Agent, Approver
+from runtime.outcomes import NO_HISTORY, History
 
 if TYPE_CHECKING:
     from models.pool import Pool
+    from models.residency import Residency
     from runtime.agent import Team
+    from runtime.budgets import Spending
     from runtime.config import Config
+    from runtime.policy import Policy
+    from runtime.roles.tool_user import ToolUser
+
+HISTORY_S = 5.0
+"""How old what became of past answers may be, for a decision."""
 
 
 class Agents:
-    """Makes an agent for each task. Called from worker threads; models load once."""
+    """Makes agents and hands out what they are made of. Safe to call from several threads; models
+    load once."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -22,24 +37,107 @@ class Agents:
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._team: Team | None = None
+        self._tool_users: dict[str, ToolUser] = {}
+        self._history = NO_HISTORY
+        self._history_read = float("-inf")
 
-    def __call__(self, approver: Approver) -> Agent:
-        """Raises ModelMissing where the default pack was not pulled."""
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
+    def __call__(self, approver: Approver | None) -> Agent:
+        """An agent for one task. Raises ModelMissing where the default pack was not pulled."""
+        return Agent(self.team(), self._policy, approver, history=self.history())
+
+    def pool(self) -> Pool:
+        """The models of this process. Nothing is loaded yet."""
         from models.pool import Pool
-        from runtime.ledger import Ledger
-        from runtime.outcomes import History
-        from runtime.team import build_team, ledger_path, prefixes_path
+        from runtime.team import prefixes_path
 
         with self._lock:
             if self._pool is None:
                 self._pool = Pool(cache_folder=prefixes_path())
+            return self._pool
+
+    def team(self) -> Team:
+        """Everyone who is needed to run tasks. Loads the default pack where it is not loaded.
+
+        Raises ModelMissing, ModelCorrupt, StorageFailed.
+        """
+        from runtime.team import build_team
+
+        pool = self.pool()
+        with self._lock:
             if self._team is None:
-                self._team = build_team(self._config, self._policy, self._pool)
-            team = self._team
-        ledger = Ledger(ledger_path())
-        history = History.of(ledger.told())
-        ledger.close()
-        return Agent(team, self._policy, approver, history=history)
+                self._team = build_team(self._config, self._policy, pool)
+            return self._team
+
+    @property
+    def resident(self) -> list[Residency]:
+        """The models that are loaded; none before the first was needed."""
+        return self._pool.status() if self._pool is not None else []
+
+    @property
+    def staffed(self) -> Team | None:
+        """The team, if it was needed yet."""
+        return self._team
+
+    def tool_user(self, model: str) -> ToolUser:
+        """A Tool User whose slots the local model ``model`` fills; the team's own for its model."""
+        from runtime.reach import Reach
+        from runtime.roles.tool_user import ToolUser
+
+        team, pool = self.team(), self.pool()
+        generator, encoder = pool.generator(model), pool.encoder()
+        own = team.tool_user
+        if isinstance(own, ToolUser) and own.generator is generator:
+            return own
+        with self._lock:
+            if model not in self._tool_users:
+                reach = Reach.load(encoder.model)
+                self._tool_users[model] = ToolUser(generator, encoder, reach=reach)
+            return self._tool_users[model]
+
+    def history(self) -> History:
+        """What became of past answers, at most ``HISTORY_S`` old."""
+        from runtime.ledger import Ledger
+        from runtime.team import ledger_path
+
+        with self._lock:
+            if time.monotonic() - self._history_read > HISTORY_S:
+                ledger = Ledger(ledger_path())
+                self._history = History.of(ledger.told())
+                ledger.close()
+                self._history_read = time.monotonic()
+            return self._history
+
+    def spending(self) -> Spending:
+        """What budgets of days and months are checked against."""
+        from runtime.budgets import LedgerSpending
+        from runtime.team import ledger_path
+
+        return LedgerSpending(ledger_path())
+
+    def reload(self, config: Config, policy: Policy) -> None:
+        """Take over what the user changed: from the next task and call on."""
+        from runtime.team import build_general, calibration_path
+        from runtime.tools.shell.tool import ShellTool
+        from runtime.trust import Trust
+
+        pool = self.pool()
+        with self._lock:
+            self._config, self._policy = config, policy
+            if self._team is not None:
+                self._team = dataclasses.replace(
+                    self._team,
+                    general=build_general(config, policy, pool),
+                    tools={**self._team.tools, "shell": ShellTool(policy)},
+                    trust=Trust.load(calibration_path()),
+                )
 
     def close(self) -> None:
         """Stop what the tools started, and unload the models."""
@@ -49,3 +147,4 @@ class Agents:
             if self._pool is not None:
                 self._pool.close()
             self._team = self._pool = None
+            self._tool_users.clear()

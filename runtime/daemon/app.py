@@ -11,16 +11,31 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from models.errors import AidecampError, UsageError
 from runtime.config import DaemonConfig
+from runtime.daemon import measure
 from runtime.daemon.answers import answer
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import NotFound, Unreadable
 from runtime.daemon.guard import Guard
 from runtime.daemon.limits import Limits
-from runtime.daemon.routes import decisions, events, health, savings, tasks
+from runtime.daemon.routes import (
+    chat,
+    decisions,
+    events,
+    health,
+    metrics,
+    models,
+    policy,
+    route,
+    savings,
+    tasks,
+)
 from runtime.daemon.tokens import TokenStore
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def create_app(
@@ -43,10 +58,23 @@ def create_app(
     # The one added last is the first to see a request.
     app.add_middleware(Limits, settings=settings)
     app.add_middleware(Guard, tokens=tokens, settings=settings)
+    measure.install(app)
     _errors(app)
-    for part in (tasks, decisions, events, savings, health):
+    for part in (chat, tasks, decisions, events, savings, policy, models, route, health, metrics):
         app.include_router(part.routes(desk))
     return app
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that the path knows. Of several routes on one path, each tells its own alone."""
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def _errors(app: FastAPI) -> None:
@@ -70,7 +98,10 @@ def _errors(app: FastAPI) -> None:
         if error.status_code == 404:
             return answer(NotFound(f"There is no {request.url.path}.", hint="See /openapi.json."))
         refused = UsageError(f"{request.url.path}: {error.detail}.")
-        return answer(refused, error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed(request))
+        return answer(refused, error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def fault(_: Request, error: Exception) -> JSONResponse:

@@ -12,12 +12,18 @@ from typing import Any
 
 from sse_starlette.event import ServerSentEvent
 
+from runtime.config import Config, DaemonConfig
 from runtime.core import Privacy, Result
+from runtime.daemon.agents import Agents
+from runtime.daemon.errors import NoStaff
 from runtime.daemon.follow import Follower
+from runtime.daemon.proxy.issued import Issued
 from runtime.daemon.rows import Row, Rows
 from runtime.daemon.runner import AgentFactory, Runner
+from runtime.daemon.slots import Slots
 from runtime.daemon.totals import Totals
 from runtime.ledger import Ledger
+from runtime.policy import Policy
 
 
 @dataclass
@@ -29,13 +35,34 @@ class Desk:
     folder: Path
     """Work folder of tasks that name none."""
     privacy: Privacy = "ask"
+    agents: Agents | None = None
+    """The models and the team that proxied calls need."""
+    addresses: tuple[str, ...] = ()
+    """Where it listens: the Unix socket's path, then a URL on TCP."""
     started: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         self.follower = Follower(self.ledger)
         self.runner = Runner(self.ledger, self.make_agent, self.follower.tick)
+        daemon = self.agents.config.daemon if self.agents else DaemonConfig()
+        self.slots = Slots(daemon.parallel, daemon.queue)
+        self.issued = Issued()
         self._totals = Totals()
         self._totals_lock = asyncio.Lock()
+
+    @property
+    def staff(self) -> Agents:
+        """Raises NoStaff where this daemon was started without models."""
+        if self.agents is None:
+            raise NoStaff("This daemon has no models to serve calls with.")
+        return self.agents
+
+    def take_over(self, config: Config, policy: Policy) -> None:
+        """The user changed the configuration: from the next task and call on, it is in force."""
+        self.privacy = config.privacy
+        self.slots.resize(config.daemon.parallel, config.daemon.queue)
+        if self.agents is not None:
+            self.agents.reload(config, policy)
 
     async def stop(self) -> None:
         """Cancel and record what runs, then end every stream."""
@@ -44,15 +71,26 @@ class Desk:
 
     def rows(
         self,
-        kind: str | None,
-        chosen: str | None,
-        task_id: str | None,
-        text: str | None,
-        limit: int,
+        kind: str | None = None,
+        chosen: str | None = None,
+        task_id: str | None = None,
+        text: str | None = None,
+        limit: int = 100,
+        *,
+        client: str | None = None,
+        session: str | None = None,
+        before: int | None = None,
     ) -> list[Row]:
-        """The newest decisions that match, newest first."""
+        """The newest decisions that match, newest first; ``before``: those before that event."""
         found = self.ledger.decisions(
-            kind=kind, chosen=chosen, task_id=task_id, text=text, limit=limit
+            kind=kind,
+            chosen=chosen,
+            task_id=task_id,
+            text=text,
+            client=client,
+            session=session,
+            before=before,
+            limit=limit,
         )
         rows = Rows()
         for task in dict.fromkeys(event.task_id for event in found):

@@ -7,8 +7,9 @@ until a client answers. ``runtime.drive`` commits each event before the agent go
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,8 @@ from runtime.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-AgentFactory = Callable[[Approver], Agent]
+AgentFactory = Callable[[Approver | None], Agent]
+"""Makes an agent; without an Approver, nobody can be asked."""
 
 
 @dataclass(slots=True)
@@ -31,7 +33,10 @@ class _Run:
     task: Task
     begun: asyncio.Future[None]
     """Done when the first event is durable; fails where nothing was begun."""
-    driver: asyncio.Task[None] | None = None
+    driver: asyncio.Task[Any] | None = None
+    attended: bool = True
+    hosted: bool = False
+    """A proxied call: whoever sent it drives it."""
     asked: dict[str, tuple[Waiting, asyncio.Future[bool]]] = field(default_factory=dict)
 
 
@@ -56,14 +61,15 @@ class Runner:
         """Everything that waits for a person, the oldest first."""
         return tuple(one for run in self._runs.values() for one, _ in run.asked.values())
 
-    async def start(self, task: Task) -> None:
+    async def start(self, task: Task, *, attended: bool = True) -> None:
         """Run ``task`` in the background; returns when its first event is durable.
 
-        Raises whatever keeps it from starting (an empty task, a model that is missing).
+        ``attended`` False: nobody can be asked, so what needs a person is denied. Raises whatever
+        keeps it from starting (an empty task, a model that is missing).
         """
         if self._closed:
             raise Conflict("The daemon is stopping, so it takes no new task.")
-        run = _Run(task, asyncio.get_running_loop().create_future())
+        run = _Run(task, asyncio.get_running_loop().create_future(), attended=attended)
         self._runs[task.id] = run
         run.driver = asyncio.create_task(self._drive(run), name=task.id)
         await asyncio.shield(run.begun)
@@ -93,12 +99,26 @@ class Runner:
         if driver is not None and not driver.cancelling():
             driver.cancel()
 
+    @contextlib.contextmanager
+    def hosting(self, task: Task) -> Iterator[Approver]:
+        """A proxied call, as long as the block: what it asks waits here as a task's questions do,
+        and cancelling it cancels the asyncio task that entered the block."""
+        begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        begun.set_result(None)
+        run = _Run(task, begun, asyncio.current_task(), hosted=True)
+        self._runs[task.id] = run
+        try:
+            yield self._approver(run)
+        finally:
+            del self._runs[task.id]
+
     async def close(self) -> None:
-        """Cancel what runs, and wait until the ledger says so."""
+        """Cancel the tasks that run, and wait until the ledger says so. Proxied calls go on."""
         self._closed = True
-        drivers = [run.driver for run in self._runs.values() if run.driver is not None]
-        for task_id in self.running:
+        tasks = {id_: run.driver for id_, run in self._runs.items() if not run.hosted}
+        for task_id in tasks:
             self.cancel(task_id)
+        drivers = [driver for driver in tasks.values() if driver is not None]
         await asyncio.gather(*drivers, return_exceptions=True)
 
     def _run(self, task_id: str) -> _Run:
@@ -108,6 +128,15 @@ class Runner:
         if next(self._ledger.events(task_id, limit=1), None) is None:
             raise NotFound(f"There is no task {task_id!r}.", hint="GET /v1/tasks lists them.")
         raise Conflict("This task does not run here: it has ended, or another process runs it.")
+
+    def _approver(self, run: _Run) -> Approver:
+        async def ask_action(action: Action, reason: str) -> bool:
+            return await self._ask(run, action=action, reason=reason)
+
+        async def ask_send(preview: Mapping[str, Any]) -> bool:
+            return await self._ask(run, send=preview, reason="it would leave this machine")
+
+        return Approver(ask_action, ask_send)
 
     async def _ask(
         self,
@@ -136,15 +165,11 @@ class Runner:
                 run.begun.set_result(None)
             self._changed()
 
-        async def ask_action(action: Action, reason: str) -> bool:
-            return await self._ask(run, action=action, reason=reason)
-
-        async def ask_send(preview: Mapping[str, Any]) -> bool:
-            return await self._ask(run, send=preview, reason="it would leave this machine")
-
         failure: AidecampError | None = None
         try:
-            agent = await asyncio.to_thread(self._make_agent, Approver(ask_action, ask_send))
+            agent = await asyncio.to_thread(
+                self._make_agent, self._approver(run) if run.attended else None
+            )
             await drive(agent, run.task, self._ledger, committed)
         except asyncio.CancelledError:
             failure = Conflict("The task was stopped before it began.")

@@ -26,7 +26,7 @@ from runtime.router_data import (
 from runtime.router_features import features
 from runtime.router_head import EVIDENCE, Head
 
-KINDS_OF_A_TEXT = {*KINDS, OUT_OF_SCOPE} - {"refine"}
+KINDS_OF_A_TEXT = {*KINDS, OUT_OF_SCOPE} - {"refine", "embed"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,170 @@
+"""Who serves a proxied call: the agent's own decisions, made for a request that is the client's.
+
+What differs from a task's step: a client may pin a model, a parameter may be beyond local models,
+and what would be sent is the client's own request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from runtime.budgets import Spending
+from runtime.core import GENERAL, Candidate, Decision, Step, Task, new_id
+from runtime.daemon.proxy.local import MAX_TOKENS
+from runtime.daemon.proxy.outgoing import Outgoing
+from runtime.daemon.proxy.requests import ChatRequest
+from runtime.daemon.proxy.tagging import text_of
+from runtime.daemon.proxy.targets import Target
+from runtime.deciding import Deciding
+from runtime.decisions import DECLINED, verdict
+from runtime.given import Given
+from runtime.outcomes import History
+from runtime.policy import NEVER, Policy
+from runtime.progress import Progress
+from runtime.redact import Redactor
+from runtime.roles.general import Seat
+from runtime.roster import Approver, Team
+
+UNJUDGED = ("format", "dialogue", "refine", "repair", "gui", "shell")
+"""Kinds of which a local answer to a client is words: no score says afterwards whether it is
+right, so what is promised of it decides before."""
+
+
+class Choosing(Deciding):
+    """Decisions for one request. ``target``: whom it asks for."""
+
+    def __init__(
+        self,
+        team: Team,
+        policy: Policy,
+        approver: Approver,
+        spending: Spending,
+        history: History,
+        *,
+        request: ChatRequest,
+        target: Target,
+    ) -> None:
+        super().__init__(team, policy, approver, spending, history)
+        self.request, self.target = request, target
+        self._outgoing: Outgoing | None = None
+
+    def seats(self) -> list[Seat]:
+        """Who is asked, in order: those that are left alone now come last."""
+        named = self.target.name if self.target.side == GENERAL else ""
+        seats = [s for s in self.team.general.seats if not named or s.name == named]
+        return sorted(seats, key=lambda s: not s.remote.breaker.would_admit)
+
+    async def chosen(
+        self, task: Task, step: Step, progress: Progress, unserved: Sequence[str]
+    ) -> Decision:
+        """Who serves, before anybody has tried. ``unserved``: what no local model can honour."""
+        if self.target.pinned:
+            return await self._pinned(task, step, progress)
+        if unserved:
+            name, _, why = unserved[0].partition(": ")
+            scored = _score(
+                step, f"unserved:{name}", f"{name}: {why}", self.general_name(), local=False
+            )
+            return await self.of(scored, task, step, progress)
+        scored = await asyncio.to_thread(
+            self.team.router.route, task, step, self.policy, general=self.general_name()
+        )
+        if step.kind in UNJUDGED and scored.chosen != GENERAL:
+            scored = replace(scored, rule=f"accept:{step.kind}")
+        return await self.of(scored, task, step, progress)
+
+    async def beyond(
+        self, first: Decision, task: Task, step: Step, progress: Progress, why: str
+    ) -> Decision:
+        """The local worker could not answer at all (too long, a schema that it cannot hold)."""
+        scored = _score(step, "unserved:local", why, self.general_name(), local=False)
+        return await self.of(replace(scored, previous=first.id), task, step, progress)
+
+    async def _pinned(self, task: Task, step: Step, progress: Progress) -> Decision:
+        side, name = self.target.side, self.target.name
+        words = f"the client asked for {side}/{name}" if name else f"the client asked for {side}"
+        local = side != GENERAL
+        scored = _score(step, f"pinned:{side}", words, self.general_name(), local=local)
+        if not local:
+            return await self.of(scored, task, step, progress)
+        # A client that keeps its call here outranks a rule that would send it away, not one that
+        # declines it.
+        given = Given((step.kind,), scored.rule, True, words, "local", general=False, person=False)
+        ruled = verdict(scored, task, given, self.policy)
+        if ruled.chosen != DECLINED:
+            return replace(scored, given=given.to_json())
+        return replace(
+            scored,
+            chosen=DECLINED,
+            rule=ruled.rule,
+            reason=ruled.reason,
+            given=given.to_json(),
+        )
+
+    def general_name(self) -> str | None:
+        seats = self.seats()
+        return seats[0].remote.model if seats else None
+
+    async def outgoing(self) -> Outgoing:
+        """The request as it may leave: without secrets and personal data of known forms."""
+        if self._outgoing is None:
+            raw = self.request.raw
+            self._outgoing = await asyncio.to_thread(Outgoing.of, raw, Redactor())
+        return self._outgoing
+
+    async def preview(self, task: Task, step: Step, problem: str = "") -> Mapping[str, Any]:
+        """The request as it would leave, with tokens and price as estimates that say so."""
+        seats = self.seats()
+        first = seats[0] if seats else None
+        outgoing = await self.outgoing()
+        sent = outgoing.shown(first.remote.model if first else "")
+        count = self.team.general.count_tokens
+        tokens = await asyncio.to_thread(count, json.dumps(sent.body, ensure_ascii=False))
+        most = self.request.max_tokens or MAX_TOKENS
+        prices = [s.price for s in seats]
+        known = [p for p in prices if p is not None]
+        return {
+            "to": first.remote.base_url if first else None,
+            "model": first.remote.model if first else "",
+            "then": [{"to": s.remote.base_url, "model": s.remote.model} for s in seats[1:]],
+            "messages": [
+                {"role": str(m.get("role", "")), "content": text_of(m.get("content"))}
+                for m in sent.messages
+            ],
+            "body": sent.body,
+            "redacted": dict(sent.found),
+            "tokens_in_estimated": tokens,
+            "tokens_out_at_most": most,
+            "usd_at_most_estimated": (
+                max(p.cost(tokens, most) for p in known)
+                if known and len(known) == len(prices)
+                else None
+            ),
+            "price_as_of": min((p.as_of for p in known), default=None),
+        }
+
+
+def _score(step: Step, rule: str, reason: str, general: str | None, *, local: bool) -> Decision:
+    """A choice that no probability was needed for."""
+    worker = "local:tool_user" if step.kind == "tool" else "local:generator"
+    return Decision(
+        id=new_id("dec"),
+        task_id=step.task_id,
+        step_id=step.id,
+        kind=step.kind,
+        text=step.text,
+        chosen=worker if local else GENERAL,
+        candidates=(
+            Candidate(worker, "", None, None, 0.0),
+            Candidate(GENERAL, general or "", None, None, None),
+        ),
+        probability=1.0 if local else 0.0,
+        threshold=0.0 if local else NEVER,
+        rule=rule,
+        reason=reason,
+        route_ms=0.0,
+    )

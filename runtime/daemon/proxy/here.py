@@ -1,0 +1,167 @@
+"""Serving a call on this machine: words and JSON as they are written, tool calls once judged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from models.base import Generation, Token
+from models.pool import GENERATOR
+from models.streaming import TextStream
+from runtime.core import Decision, Result
+from runtime.daemon.proxy import local
+from runtime.daemon.proxy.answers import fingerprint_of
+from runtime.daemon.proxy.case import Case
+from runtime.daemon.proxy.parts import Calls, Finish, Head, Used, Words
+from runtime.daemon.proxy.tagging import after_tools, offers_tools
+from runtime.decisions import is_unsure
+
+if TYPE_CHECKING:
+    from models.pooled import PooledGenerator
+
+
+async def answer_here(case: Case, decision: Decision) -> Result | Decision:
+    """The answer, all of it handed on; or the decision that takes the call elsewhere.
+
+    Raises Overloaded and DeadlineMissed where no slot came free, and what the model raises.
+    """
+    async with case.desk.slots.taken(case.asked.client, deadline_s=case.deadline_s):
+        if offers_tools(case.request) and not after_tools(case.request):
+            return await _call_tools(case, decision)
+        return await _write(case, decision)
+
+
+def _model(case: Case) -> str:
+    target = case.asked.target
+    return target.name if target.side == "local" else GENERATOR
+
+
+async def _generator(case: Case) -> PooledGenerator:
+    return await asyncio.to_thread(case.desk.staff.pool().generator, _model(case))
+
+
+def _begin(case: Case, decision: Decision, generator: PooledGenerator, unsure: str) -> None:
+    name = f"local/{_model(case)}"
+    print_ = fingerprint_of(generator.model)
+    case.exchange.begin(Head(decision, name, unsure=unsure, fingerprint=print_))
+
+
+# ---- words
+
+
+async def _write(case: Case, decision: Decision) -> Result:
+    """Every choice at once, each streamed as it is written."""
+    generator = await _generator(case)
+    # What cannot be served at all is said before anything is streamed.
+    await asyncio.to_thread(generator.prompt_tokens, local.messages_of(case.request))
+    unsure = decision.reason if is_unsure(decision) else ""
+    count = range(case.request.n)
+    writers = [_Writer(case, decision, generator, index, unsure) for index in count]
+    tasks = [asyncio.create_task(w.run()) for w in writers]
+    try:
+        generations = await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    calls = [local.call_of(case.step, decision, case.request, g) for g in generations]
+    await case.recorder.note(*calls)
+    first = generations[0].usage
+    written = sum(c.tokens_out for c in calls)
+    await case.exchange.put(Used(first.tokens_in, written, first.tokens_cached))
+    answers = [g.text for g in generations]
+    answer = answers[0] if len(answers) == 1 else answers
+    return Result(case.task.id, "unsure" if unsure else "done", answer, unsure)
+
+
+class _Writer:
+    """One choice: its tokens come from the engine's thread and leave as text."""
+
+    def __init__(
+        self, case: Case, decision: Decision, generator: PooledGenerator, index: int, unsure: str
+    ) -> None:
+        self._case, self._decision, self._generator = case, decision, generator
+        self._index, self._unsure = index, unsure
+        self._loop = asyncio.get_running_loop()
+        self._tokens: asyncio.Queue[Sequence[Token] | None] = asyncio.Queue()
+        self._stream = TextStream(case.request.stop)
+
+    async def run(self) -> Generation:
+        made = asyncio.create_task(self._generate())
+        try:
+            while (tokens := await self._tokens.get()) is not None:
+                await self._put(tokens)
+            generation = await made
+        finally:
+            if not made.done():
+                made.cancel()
+                await asyncio.gather(made, return_exceptions=True)
+        self._begin()
+        if rest := self._stream.finish():
+            await self._case.exchange.put(Words(self._index, rest))
+        await self._case.exchange.put(Finish(self._index, generation.finish))
+        return generation
+
+    async def _generate(self) -> Generation:
+        def hand_over(tokens: Sequence[Token]) -> None:
+            self._loop.call_soon_threadsafe(self._tokens.put_nowait, tuple(tokens))
+
+        try:
+            return await local.generate(self._generator, self._case.request, self._index, hand_over)
+        finally:
+            # Behind every token that the engine's thread handed over before it was through.
+            self._loop.call_soon(self._tokens.put_nowait, None)
+
+    async def _put(self, tokens: Sequence[Token]) -> None:
+        self._begin()
+        text, kept = "", []
+        for token in tokens:
+            text += self._stream.feed(token.piece)
+            if self._case.request.logprobs and not self._stream.stopped:
+                kept.append(token)
+        if text or kept:
+            await self._case.exchange.put(Words(self._index, text, tuple(kept)))
+
+    def _begin(self) -> None:
+        if not self._case.exchange.begun:
+            _begin(self._case, self._decision, self._generator, self._unsure)
+
+
+# ---- tool calls
+
+
+async def _call_tools(case: Case, decision: Decision) -> Result | Decision:
+    """The Tool User's calls, where they are kept; where no tool fits and none has to be called,
+    words."""
+    request, step, task = case.request, case.step, case.task
+    tool_user = await asyncio.to_thread(case.desk.staff.tool_user, _model(case))
+    proposed = await local.propose(case.team, tool_user, request, task, step, decision)
+    await case.recorder.note(*proposed.records)
+    weakest = proposed.weakest
+    pinned = case.asked.target.pinned
+    if not pinned and not is_unsure(decision):
+        progress = case.recorder.progress
+        decision = await case.choosing.judged(decision, task, step, weakest, progress)
+        await case.recorder.note(decision)
+        if not decision.chosen.startswith("local:"):
+            return decision
+    misfit = any("No offered tool fits" in problem for problem in proposed.problems)
+    if misfit and request.tool_choice.mode == "auto":
+        return await _write(case, decision)
+    unsure = "; ".join(proposed.problems) if pinned else ""
+    if is_unsure(decision):
+        unsure = decision.reason
+    calls = proposed.calls()
+    written = [{"name": c.name, "arguments": json.loads(c.arguments)} for c in calls]
+    generator = await _generator(case)
+    _begin(case, decision, generator, unsure)
+    await case.exchange.put(Calls(0, calls))
+    await case.exchange.put(Finish(0, "tool_calls"))
+    tokens_in = max((c.tokens_in for c in proposed.records), default=0)
+    tokens_out = sum(c.tokens_out for c in proposed.records if c.serves)
+    await case.exchange.put(Used(tokens_in, tokens_out))
+    case.desk.issued.note(calls, task.id, step.id)
+    return Result(task.id, "unsure" if unsure else "done", written, unsure)

@@ -1,0 +1,58 @@
+"""The record of one proxied call: committed before what it announces, without words where the
+client wants none kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+from runtime.core import Call, Decision, Event, Outcome, Record, Result, Step, Task
+from runtime.daemon.desk import Desk
+from runtime.progress import Progress
+
+
+class Recorder:
+    """Notes what happens to one task. ``words`` False: numbers alone are kept."""
+
+    def __init__(self, desk: Desk, task: Task, *, words: bool) -> None:
+        self._desk = desk
+        self._task = task
+        self._words = words
+        self.progress = Progress()
+
+    async def note(self, *records: Record) -> None:
+        """Durable, in this order and together, when this returns."""
+        for record in records:
+            self.progress.note(record)
+        await self._append([(self._task.id, record) for record in records])
+
+    async def note_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """What the client's tools returned, for calls of earlier answers."""
+        await self._append([(outcome.task_id, outcome) for outcome in outcomes])
+
+    async def _append(self, records: Sequence[tuple[str, Record]]) -> None:
+        now = time.time()
+        kept = [(of, r if self._words else without_words(r)) for of, r in records]
+        await self._desk.ledger.appended([Event(of, now, record) for of, record in kept])
+        self._desk.follower.tick()
+
+
+def without_words(record: Record) -> Record:
+    """The record with its numbers, its names of models, kinds and rules, and nothing that was
+    said."""
+    match record:
+        case Task():
+            return dataclasses.replace(record, text="", tools=(), schema=None, template=None)
+        case Step():
+            return dataclasses.replace(record, text="")
+        case Decision():
+            return dataclasses.replace(record, text="", would_send=None)
+        case Call():
+            return dataclasses.replace(record, messages=(), parameters={}, answer="", sent="")
+        case Outcome():
+            return dataclasses.replace(record, output="", data=None, error="")
+        case Result():
+            return dataclasses.replace(record, answer=None)
+        case _:
+            return record

@@ -1,0 +1,209 @@
+"""Serving a call through the General: asked first where the user wants that, forwarded as it came
+but for what is redacted, and handed back as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from models.errors import Denied, GeneralFailed
+from models.forwarding import Forwarded
+from models.remote import Permit
+from models.remote_failures import Unanswered
+from runtime.core import GENERAL, Call, Decision, Result, new_id
+from runtime.daemon.proxy.case import Case
+from runtime.daemon.proxy.collecting import Collected, Collector
+from runtime.daemon.proxy.local import parameters_of
+from runtime.daemon.proxy.outgoing import Outgoing, Shown
+from runtime.daemon.proxy.parts import Head, Raw
+from runtime.daemon.proxy.restoring import restoring
+from runtime.daemon.proxy.tagging import text_of
+from runtime.roles.general import failed_at, unanswered
+
+if TYPE_CHECKING:
+    from runtime.roles.general import Seat
+
+
+async def answer_there(case: Case, decision: Decision) -> Result:
+    """The General's answer, all of it handed on.
+
+    Raises Denied where it was not approved; Unanswered where no General answers, or where the
+    answer breaks off.
+    """
+    permit = await _permit(case, decision)
+    outgoing = await case.choosing.outgoing()
+    seat, answer, failures = await _first_that_answers(case, outgoing, permit)
+    restored = restoring(outgoing, answer.content_type)
+    collecting, broken = Collector(answer.content_type), True
+    head = Head(
+        decision,
+        seat.remote.model,
+        status=answer.status,
+        content_type=answer.content_type or "application/octet-stream",
+        headers=answer.headers,
+    )
+    try:
+        case.exchange.begin(head)
+        async for chunk in answer.chunks:
+            await _hand_on(case, collecting, restored.feed(chunk))
+        await _hand_on(case, collecting, restored.end())
+        broken = False
+    finally:
+        await answer.aclose()
+        collected = collecting.end()
+        shown = outgoing.shown(seat.remote.model)
+        call = _call(case, decision, seat, shown, answer, collected)
+        if failures:
+            call = replace(call, parameters={**call.parameters, "failed": failures})
+        if broken:
+            call = replace(call, parameters={**call.parameters, "cut": True})
+        await asyncio.shield(case.recorder.note(call))
+    if answer.status >= 400:
+        return Result(case.task.id, "failed", None, f"the General refused: {answer.status}")
+    case.desk.issued.note(collected.calls, case.task.id, case.step.id)
+    return Result(case.task.id, "done", call.answer)
+
+
+async def _hand_on(case: Case, collecting: Collector, data: bytes) -> None:
+    if data:
+        collecting.feed(data)
+        await case.exchange.put(Raw(data))
+
+
+async def _permit(case: Case, decision: Decision) -> Permit:
+    privacy = case.choosing.mode(case.task, decision)
+    if privacy != "ask":
+        return Permit(privacy, "policy")
+    preview = await case.choosing.preview(case.task, case.step)
+    wait_s = case.deadline_s / 2
+    try:
+        async with asyncio.timeout(wait_s):
+            allowed = await case.approver.send(preview)
+    except TimeoutError as error:
+        raise Denied(
+            f"Privacy mode 'ask': nobody approved sending this within {wait_s:g} s.",
+            hint='Approve calls in `aidecamp tui`, or set privacy = "auto" in config.toml.',
+        ) from error
+    if not allowed:
+        raise Denied("Privacy mode 'ask': sending this was not approved.")
+    return Permit(privacy, "user")
+
+
+async def _first_that_answers(
+    case: Case, outgoing: Outgoing, permit: Permit
+) -> tuple[Seat, Forwarded, list[dict[str, Any]]]:
+    """Each General in order of preference, until one answers."""
+    seats = case.choosing.seats()
+    if not seats:
+        raise GeneralFailed("No General is configured.", hint="Set one in config.toml.")
+    begun = time.monotonic()
+    limit_s = case.desk.staff.policy.general_timeout_s
+    failures: list[tuple[Seat, Unanswered]] = []
+    for number, seat in enumerate(seats):
+        left_s = limit_s - (time.monotonic() - begun)
+        if failures and left_s <= 0:
+            break
+        try:
+            answer = await seat.remote.forward(
+                case.asked.path,
+                outgoing.body(seat.remote.model),
+                permit,
+                headers=case.asked.headers,
+                timeout_s=left_s / (len(seats) - number),
+            )
+        except Unanswered as failure:
+            failures.append((seat, failure))
+        else:
+            return seat, answer, [failed_at(s, f) for s, f in failures]
+    raise unanswered(failures)
+
+
+def _call(
+    case: Case,
+    decision: Decision,
+    seat: Seat,
+    shown: Shown,
+    answer: Forwarded,
+    collected: Collected,
+) -> Call:
+    parameters = {
+        **parameters_of(case.request),
+        "general": seat.name,
+        "to": seat.remote.base_url,
+        "status": answer.status,
+    }
+    if answer.attempts > 1:
+        parameters["attempts"] = answer.attempts
+    tokens_in, tokens_out = collected.tokens_in, collected.tokens_out
+    if answer.status < 400 and not tokens_in:  # it counts none: the local tokenizer's estimate
+        count = case.team.general.count_tokens
+        tokens_in = count("\n".join(m["content"] for m in _said(shown)))
+        tokens_out = count(collected.text)
+        parameters["tokens"] = "estimated"
+    if collected.finish == "length":
+        parameters["finish"] = "length"
+    return Call(
+        id=new_id("call"),
+        task_id=case.task.id,
+        step_id=case.step.id,
+        decision_id=decision.id,
+        kind=case.step.kind,
+        role=GENERAL,
+        model=collected.model or seat.remote.model,
+        messages=_said(shown),
+        parameters=parameters,
+        answer=_written(collected),
+        confidence=None,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        tokens_cached=collected.tokens_cached,
+        prefill_ms=answer.first_byte_ms,
+        decode_ms=max(0.0, (answer.ms or answer.first_byte_ms) - answer.first_byte_ms),
+        cost_usd=seat.cost(tokens_in, tokens_out),
+        bytes_sent=answer.bytes_sent,
+        sent=answer.sent,
+    )
+
+
+def _written(collected: Collected) -> str:
+    """The answer as the record has it: its words, or its tool calls as JSON, after its words."""
+    words = [t for t in (collected.text or collected.refusal, *collected.more) if t]
+    calls = [{"name": c.name, "arguments": c.arguments} for c in collected.calls]
+    if not calls:
+        return "\n".join(words)
+    return json.dumps([*words, *calls], ensure_ascii=False)
+
+
+def unanswered_call(case: Case, decision: Decision, failure: Unanswered) -> Call:
+    """The record of a call that brought no answer, so that what left is still accounted for."""
+    parameters = {**parameters_of(case.request), "error": failure.message}
+    if failure.failures:
+        parameters["failed"] = list(failure.failures)
+    return Call(
+        id=new_id("call"),
+        task_id=case.task.id,
+        step_id=case.step.id,
+        decision_id=decision.id,
+        kind=case.step.kind,
+        role=GENERAL,
+        model=case.choosing.general_name() or "",
+        messages=(),
+        parameters=parameters,
+        answer="",
+        confidence=None,
+        tokens_in=0,
+        tokens_out=0,
+        bytes_sent=failure.bytes_sent,
+        sent=failure.sent,
+    )
+
+
+def _said(shown: Shown) -> tuple[dict[str, str], ...]:
+    """The messages as they left."""
+    return tuple(
+        {"role": str(m.get("role", "")), "content": text_of(m.get("content"))}
+        for m in shown.messages
+    )

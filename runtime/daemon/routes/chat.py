@@ -1,0 +1,49 @@
+"""The OpenAI-compatible endpoints: chat completions, responses, embeddings, models.
+
+Whatever serves a call, its answer says so: ``x-aidecamp-route``, ``x-aidecamp-decision`` and,
+where a local answer is not given as sure, ``x-aidecamp-unsure``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from runtime.daemon.desk import Desk
+from runtime.daemon.errors import ModelUnknown
+from runtime.daemon.guard import caller, needs
+from runtime.daemon.proxy.answering import chat_answer, responses_answer
+from runtime.daemon.proxy.embedding import embedded
+from runtime.daemon.proxy.targets import Targets
+
+
+def routes(desk: Desk) -> APIRouter:
+    router = APIRouter(tags=["openai"])
+
+    @router.post("/v1/chat/completions", dependencies=[needs("infer")])
+    async def chat_completions(request: Request) -> Response:
+        return await chat_answer(desk, request, caller(request).name)
+
+    @router.post("/v1/responses", dependencies=[needs("infer")])
+    async def responses(request: Request) -> Response:
+        return await responses_answer(desk, request, caller(request).name)
+
+    @router.post("/v1/embeddings", dependencies=[needs("infer")])
+    async def embeddings(request: Request) -> Response:
+        return await embedded(desk, request, caller(request).name)
+
+    @router.get("/v1/models", dependencies=[needs("infer")])
+    def list_models() -> dict[str, Any]:
+        return {"object": "list", "data": Targets(desk.staff.config.line_up()).all()}
+
+    @router.get("/v1/models/{model:path}", dependencies=[needs("infer")])
+    def one_model(model: str) -> JSONResponse:
+        listed = Targets(desk.staff.config.line_up()).all()
+        found = next((one for one in listed if one["id"] == model), None)
+        if found is None:
+            raise ModelUnknown(f"There is no model {model!r} here.", hint="GET /v1/models.")
+        return JSONResponse(found)
+
+    return router
