@@ -392,16 +392,23 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.parametrize("few", [0, limits.FEW_BRACKETS])
 @given(value=VALUES, ascii_=st.booleans(), limit=st.integers(1, 12))
 def test_the_depth_of_valid_json_is_found_without_parsing_it(
-    value: object, ascii_: bool, limit: int
+    few: int, value: object, ascii_: bool, limit: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "FEW_BRACKETS", few)
+        check_depth(value, ascii_, limit)
+
+
+def check_depth(value: object, ascii_: bool, limit: int) -> None:
     body = json.dumps(value, ensure_ascii=ascii_).encode()
     assert too_deep(body, limit) == (depth_of(value) > limit)
 
 
 @given(st.text(alphabet='[]{}"\\a:,', max_size=200))
-def test_text_that_is_no_json_never_gets_deeper_than_twice_the_limit(text: str) -> None:
+def test_text_that_is_no_json_gets_no_deeper_than_the_limit_either(text: str) -> None:
     if not too_deep(text.encode(), 10):
         depth = most = 0
         inside = escaped = False
@@ -419,7 +426,7 @@ def test_text_that_is_no_json_never_gets_deeper_than_twice_the_limit(text: str) 
                 if not depth:
                     break  # A parser stops here.
                 depth -= 1
-        assert most <= 20
+        assert most <= 10
 
 
 def test_large_bodies_are_told_apart_by_their_depth_alone() -> None:
