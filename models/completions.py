@@ -42,11 +42,30 @@ def completion(body: bytes) -> Completion:
             raise NoCompletion("it answered nothing")
         raise NoCompletion("its response is no chat completion")
     message = choice.get("message")
-    return _completion(record, _text(message, "content"), _string(choice, "finish_reason"))
+    return _completion(record, _text(message, "content"), string_in(choice, "finish_reason"))
+
+
+class DataLines:
+    """What the ``data`` lines of server-sent events hold (WHATWG HTML, section 9.2), fed as bytes.
+
+    Each line for itself: no API writes one JSON text in several.
+    """
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Those that are complete now."""
+        if b"\n" not in data:
+            self._rest.append(data)
+            return []
+        *lines, rest = b"".join([*self._rest, data]).split(b"\n")
+        self._rest = [rest]
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
 
 class Stream:
-    """An answer that comes as server-sent events (WHATWG HTML, section 9.2), fed as bytes."""
+    """An answer that comes as server-sent events, fed as bytes."""
 
     def __init__(self) -> None:
         self.finished = False
@@ -54,22 +73,19 @@ class Stream:
         self._text = ""
         self._finish = ""
         self._record: dict[str, Any] = {}
-        self._rest = bytearray()
+        self._lines = DataLines()
 
     @property
     def text(self) -> str:
         """The answer so far."""
-        return _whole(self._text)
+        return well_formed(self._text)
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes; True where the text grew. Raises NoCompletion."""
-        self._rest += data
-        *lines, rest = self._rest.split(b"\n")
-        self._rest = bytearray(rest)
         before = len(self._text)
-        for line in lines:
-            if line.startswith(b"data:") and not self.finished:
-                self._event(bytes(line[5:]).strip())
+        for line in self._lines.feed(data):
+            if not self.finished:
+                self._event(line)
         return len(self._text) > before
 
     def end(self) -> Completion:
@@ -92,7 +108,7 @@ class Stream:
         choice = _first_choice(record)
         if choice is not None:
             self._text += _text(choice.get("delta"), "content")
-            self._finish = _string(choice, "finish_reason") or self._finish
+            self._finish = string_in(choice, "finish_reason") or self._finish
 
 
 def error_text(body: bytes) -> str:
@@ -102,7 +118,7 @@ def error_text(body: bytes) -> str:
     except NoCompletion:
         return body.decode("utf-8", "replace").strip()[:200]
     message = error.get("message") if isinstance(error, dict) else error
-    return _whole(str(message))[:200]
+    return well_formed(str(message))[:200]
 
 
 def _completion(record: Mapping[str, Any], text: str, finish: str) -> Completion:
@@ -110,11 +126,11 @@ def _completion(record: Mapping[str, Any], text: str, finish: str) -> Completion
         raise NoCompletion("it answered nothing")
     usage = record.get("usage")
     return Completion(
-        text=_whole(text),
-        model=_whole(_string(record, "model")),
+        text=well_formed(text),
+        model=well_formed(string_in(record, "model")),
         finish=finish,
-        tokens_in=_count(usage, "prompt_tokens"),
-        tokens_out=_count(usage, "completion_tokens"),
+        tokens_in=count_in(usage, "prompt_tokens"),
+        tokens_out=count_in(usage, "completion_tokens"),
     )
 
 
@@ -135,21 +151,21 @@ def _first_choice(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _text(message: Any, name: str) -> str:
-    return _string(message, name) if isinstance(message, dict) else ""
+    return string_in(message, name) if isinstance(message, dict) else ""
 
 
-def _string(record: Mapping[str, Any], name: str) -> str:
+def string_in(record: Mapping[str, Any], name: str) -> str:
     value = record.get(name)
     return value if isinstance(value, str) else ""
 
 
-def _whole(text: str) -> str:
+def well_formed(text: str) -> str:
     """Surrogates joined, and replaced where one is alone: no file or terminal takes half a pair,
     which JSON may spell."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _count(usage: Any, name: str) -> int:
+def count_in(usage: Any, name: str) -> int:
     count = usage.get(name) if isinstance(usage, dict) else None
     is_count = isinstance(count, int) and not isinstance(count, bool) and count > 0
     return int(count) if is_count and count is not None else 0
