@@ -365,11 +365,15 @@ def test_running_and_waiting_calls_are_told_apart_and_both_go_to_zero() -> None:
     bench = Bench(parallel=2)
     gate = bench.context.gate = threading.Event()
     jobs = [bench.job(f"{HEAD}{n}") for n in range(5)]
-    for job in jobs:
-        bench.engine.submit(job)
-    while bench.engine.running < 2:
+    bench.engine.submit(jobs[0])
+    while not bench.engine.running:
         time.sleep(0.001)
-    assert (bench.engine.running, bench.engine.waiting, bench.engine.busy) == (2, 3, 5)
+    # Its first batch waits for the gate, so no other call is let in.
+    for job in jobs[1:]:
+        bench.engine.submit(job)
+    assert (bench.engine.running, bench.engine.waiting, bench.engine.busy) == (1, 4, 5)
+    counted = bench.engine.counters
+    assert (counted.running, counted.waiting, counted.calls) == (1, 4, 0)
     gate.set()
     for job in jobs:
         job.future.result(30)

@@ -86,6 +86,11 @@ def test_a_nucleus_is_as_if_all_were_sorted(weights: list[float], top_p: float) 
     assert len(kept) == 1 or odds[kept].sum() - odds[kept].min() < top_p + 1e-9
 
 
+def test_a_nucleus_of_equals_is_no_larger_than_it_has_to_be() -> None:
+    assert [*nucleus(np.full(8, 0.125), 0.5)] == [0, 1, 2, 3]
+    assert [*nucleus(np.array([0.1, 0.4, 0.1, 0.4]), 0.85)] == [0, 1, 3]
+
+
 def test_no_random_number_draws_a_token_that_cannot_be() -> None:
     values = np.array([-np.inf, 0.0, -np.inf])
     for at in (0.0, 0.5, math.nextafter(1, 0)):
