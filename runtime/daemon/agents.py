@@ -31,11 +31,13 @@ class Agents:
     """Makes agents and hands out what they are made of. Safe to call from several threads; models
     load once."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, pool: Pool | None = None) -> None:
+        """``pool``: models that are somebody else's to close; None: ones of its own."""
         self._config = config
         self._policy = config.make_policy()
         self._lock = threading.Lock()
-        self._pool: Pool | None = None
+        self._pool = pool
+        self._lent = pool is not None
         self._team: Team | None = None
         self._tool_users: dict[str, ToolUser] = {}
         self._history = NO_HISTORY
@@ -144,7 +146,7 @@ class Agents:
         with self._lock:
             for tool in self._team.tools.values() if self._team else ():
                 tool.close()
-            if self._pool is not None:
+            if self._pool is not None and not self._lent:
                 self._pool.close()
             self._team = self._pool = None
             self._tool_users.clear()

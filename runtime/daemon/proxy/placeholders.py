@@ -7,6 +7,7 @@ not looked into.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ Form = Literal["words", "json", "maybe"]
 """``maybe``: JSON where the text begins as JSON does."""
 
 _BEGINS_JSON = ("{", "[", '"')
-_BRACKETS = (("<", ">"), ("\\u003c", "\\u003e"), ("\\u003C", "\\u003E"))
+_LEFT = ("<", "\\u003c", "\\u003C")
+_RIGHT = (">", "\\u003e", "\\u003E")
 """How the brackets of a placeholder may be spelled in JSON."""
 
 
@@ -56,7 +58,7 @@ class Placeholders:
             {
                 f"{left}{placeholder[1:-1]}{right}": json.dumps(original, ensure_ascii=False)[1:-1]
                 for placeholder, original in whole.items()
-                for left, right in _BRACKETS
+                for left, right in itertools.product(_LEFT, _RIGHT)
             }
         )
 

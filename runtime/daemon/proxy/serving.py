@@ -130,7 +130,7 @@ async def _follow(case: Case, decision: Decision) -> Result:
     """Decision after decision, each on record, until one brings the answer."""
     while True:
         if decision.chosen == DECLINED:
-            raise declined(decision)
+            raise declined(case, decision)
         serve = _there if decision.chosen == GENERAL else _here
         found = await serve(case, decision)
         if isinstance(found, Result):
@@ -147,9 +147,13 @@ async def _here(case: Case, decision: Decision) -> Result | Decision:
         if case.exchange.begun or case.asked.target.pinned:
             raise
         why = f"no local answer: {error.message}"
-        return await case.choosing.beyond(
+        second = await case.choosing.beyond(
             decision, case.task, case.step, case.recorder.progress, why
         )
+        if second.chosen == DECLINED:
+            await case.recorder.note(second)
+            raise
+        return second
 
 
 async def _there(case: Case, decision: Decision) -> Result | Decision:
@@ -171,10 +175,12 @@ async def _there(case: Case, decision: Decision) -> Result | Decision:
         return second
 
 
-def declined(decision: Decision) -> Declined:
+def declined(case: Case, decision: Decision) -> AidecampError:
     """Why nobody serves the call, as the client is told."""
+    if str(decision.given.get("score_rule")).startswith("unserved:"):
+        return refused(unserved(case.request), f"A local model ({decision.reason})")
     ours = f"Decision {decision.id}: aidecamp decisions show {decision.id}."
-    if decision.rule == "no-general":
+    if case.task.privacy != "local" and not decision.given.get("general"):
         return NoGeneral(
             f"Only the General could serve this call: {decision.reason}.",
             hint=f"Configure one, or ask for local/NAME. {ours}",
