@@ -25,10 +25,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "how often local answers are right, and what that holds",
     ),
     "savings": ("runtime.commands.savings", "what was served locally, and what it saved"),
+    "specialize": (
+        "runtime.commands.specialize",
+        "find what your agents repeat, and what a small model could take over",
+    ),
     "models": ("models.cli", "list, pull, remove and show models"),
     "doctor": ("models.doctor", "what this machine can run, on what device, and what is broken"),
     "quantize": ("quantize.cli", "make a GGUF model smaller"),
     "daemon": ("runtime.daemon.cli", "start, stop and inspect the local daemon"),
+    "mcp": ("runtime.commands.mcp", "offer Aidecamp's tools to MCP clients; list those of servers"),
     "tui": ("tui.cli", "watch every decision as it is made"),
     "demo": ("runtime.commands.demo", "four tasks, live: GUI, shell, command parsing, planning"),
 }

@@ -14,10 +14,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.specialize.rates import Rate
-from models.specialize.rows import MIN_SEEN, Named, Pairs, Row, counted, covering, median, repeated
+from models.specialize.rows import (
+    MIN_SEEN,
+    Named,
+    Pairs,
+    Row,
+    counted,
+    covering,
+    median,
+    repeated,
+    requests,
+)
 
 MIN_CALLS = 30
-"""Calls of a group below which nothing is concluded from it."""
+"""Requests of a group, with words on record, below which nothing is concluded from it."""
 REPEATED = 0.5
 """Share of calls in repeated templates from which a group counts as repetitive."""
 CLOSED = 0.8
@@ -86,7 +96,7 @@ def findings_of(split: Pairs, span_days: float) -> tuple[Finding, ...]:
 
 
 def _finding(client: str, kind: str, away: Sequence[Named], span_days: float) -> Finding:
-    worded = [(row, template) for row, template in away if row.prompt]
+    worded = requests(away)
     seen = counted(worded)
     forms = Counter(form_of(row) for row, _ in worded)
     told = [row.outcome for row, _ in away if row.outcome != "unknown"]
@@ -95,6 +105,8 @@ def _finding(client: str, kind: str, away: Sequence[Named], span_days: float) ->
     points = [_asked(seen), _answered(forms), _length([row for row, _ in worded])]
     why = [words for good, words in points if good]
     but = [words for good, words in points if not good]
+    if used := _tools(worded):
+        why.append(used)
     if bad_teacher:
         but.append(f"the General itself was right in {right} of {len(told)} known answers")
     elif len(told) >= MIN_TOLD:
@@ -106,7 +118,7 @@ def _finding(client: str, kind: str, away: Sequence[Named], span_days: float) ->
     verdict: Verdict = "keep"
     if len(worded) < MIN_CALLS:
         verdict, why = "too few", []
-        but = [f"{_count(len(worded), 'call')} with words on record, of the {MIN_CALLS} it takes"]
+        but = [f"{_count(len(worded), 'request')} with words on record, and {MIN_CALLS} are needed"]
     elif kind not in NEVER and not bad_teacher:
         speaks = sum(good for good, _ in points)
         verdict = "replaceable" if speaks == len(points) else "maybe" if speaks == 2 else "keep"
@@ -153,6 +165,13 @@ def _answered(forms: Counter[str]) -> Point:
         more = f"; {len(top) - SHOWN} more" if len(top) > SHOWN else ""
         return True, f"answers are of {_count(len(top), 'form')} ({listed}{more}) in {closed}"
     return False, f"answers are open: {closed} are of a form that comes again"
+
+
+def _tools(worded: Sequence[Named]) -> str:
+    """How many of the tools on offer are ever called; "" where none is."""
+    offered = {name for row, _ in worded for name in row.offered}
+    called = {name for row, _ in worded for name in row.called} & offered
+    return f"{len(called)} of {_count(len(offered), 'tool')} on offer are called" if called else ""
 
 
 def _length(rows: Sequence[Row]) -> Point:

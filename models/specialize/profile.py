@@ -25,6 +25,7 @@ from models.specialize.rows import (
     covering,
     median,
     repeated,
+    requests,
 )
 from models.specialize.templates import templates_of
 
@@ -36,8 +37,9 @@ class Template:
     client: str
     kind: str
     text: str
-    calls: int
-    local_calls: int
+    requests: int
+    local: int
+    """Of ``requests``, those that a local model was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,14 @@ class Group:
     local_p50_ms: float | None
     general_p50_ms: float | None
     worded: int
-    """Calls whose words are on record: the rates below are of these."""
+    """Requests whose words are on record: what follows is of these."""
     repeated: Rate
-    """Calls of templates that came ``MIN_SEEN`` times or more."""
+    """Those of templates that came ``MIN_SEEN`` times or more."""
     exact: Rate
-    """Calls that ask word for word what an earlier one asked."""
+    """Those that ask word for word what an earlier one asked."""
     templates: int
     templates_95: int
-    """Templates that cover 95 % of the calls."""
+    """Templates that cover 95 % of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def _group(client: str, kind: str, named: Sequence[Named], all_calls: int) -> Gr
     rows = [row for row, _ in named]
     seen = counted(named)
     worded = sum(seen.values())
-    asked = {(row.client, row.kind, " ".join(row.prompt.split())) for row in rows if row.prompt}
+    asked = {(row.client, row.kind, " ".join(row.prompt.split())) for row, _ in requests(named)}
     return Group(
         client=client,
         kind=kind,
@@ -177,9 +179,9 @@ def _top(split: Pairs, top: int) -> tuple[Template, ...]:
     for (client, kind), named in split.items():
         local = counted((row, template) for row, template in named if row.local)
         made += [
-            Template(client, kind, key[2], calls, local[key])
-            for key, calls in counted(named).items()
-            if calls >= MIN_SEEN
+            Template(client, kind, key[2], count, local[key])
+            for key, count in counted(named).items()
+            if count >= MIN_SEEN
         ]
-    made.sort(key=lambda one: (-one.calls, one.client, one.kind, one.text))
+    made.sort(key=lambda one: (-one.requests, one.client, one.kind, one.text))
     return tuple(made[:top])

@@ -22,6 +22,8 @@ class Row:
 
     at: float
     """Unix time in seconds."""
+    request: str
+    """Id of what the call serves: several calls may serve one request."""
     client: str
     session: str
     kind: str
@@ -47,9 +49,19 @@ Named = tuple[Row, str]
 Pairs = Mapping[tuple[str, str], Sequence[Named]]
 
 
+def requests(named: Iterable[Named]) -> list[Named]:
+    """The first call of each request whose words are on record. That several calls serve one
+    request is no repetition."""
+    found: dict[str, Named] = {}
+    for row, template in named:
+        if row.prompt:
+            found.setdefault(row.request, (row, template))
+    return list(found.values())
+
+
 def counted(named: Iterable[Named]) -> Counter[tuple[str, str, str]]:
-    """Calls by client, kind and template."""
-    return Counter((row.client, row.kind, template) for row, template in named if row.prompt)
+    """Requests by client, kind and template."""
+    return Counter((row.client, row.kind, template) for row, template in requests(named))
 
 
 def repeated(seen: Counter[Any]) -> int:
