@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from operator import eq
 
 SIMILAR = 0.6
 """Share of words, in their places, in which two texts of one template agree."""
@@ -18,7 +19,7 @@ MIN_WORDS = 3
 """Texts of fewer words are the same or are not."""
 MAX_WORDS = 60
 """Words that are looked at; a longer text is known by its beginning."""
-MAX_BESIDE = 200
+MAX_BESIDE = 100
 """Templates that a text is compared with, the most frequent ones; beyond, it is one of its own."""
 ANYTHING = "<*>"
 """Where texts of one template differ."""
@@ -84,7 +85,7 @@ class _Pile:
         """A place that differs already counts against it, so that no template melts away."""
         if len(words) < MIN_WORDS:
             return words == self.words
-        same = sum(a == b for a, b in zip(self.words, words, strict=True))
+        same = sum(map(eq, self.words, words))
         return same / len(words) >= SIMILAR
 
     def add(self, words: tuple[str, ...]) -> None:
