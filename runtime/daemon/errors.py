@@ -122,7 +122,10 @@ class ListenRefused(AidecampError):
 
 
 def body_of(error: AidecampError, param: str | None = None) -> dict[str, Any]:
-    """``error`` as OpenAI's API writes one, with our hint and exit code beside it."""
+    """``error`` as OpenAI's API writes one, with our hint and exit code beside it. ``param``: the
+    parameter at fault; a BadRequest names its own."""
+    if param is None and isinstance(error, BadRequest):
+        param = error.param
     return {
         "error": {
             "message": f"{error.message} {error.hint}".strip(),

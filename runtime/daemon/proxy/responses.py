@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from models.errors import AidecampError
+from runtime.daemon.errors import body_of
 from runtime.daemon.proxy.answers import Json, sse
 from runtime.daemon.proxy.response_objects import (
     INCOMPLETE,
@@ -52,8 +53,8 @@ async def events_from_chunks(
 ) -> AsyncIterator[bytes]:
     """The events that say what ``chunks``, the streamed answer to ``request``, say.
 
-    Begins with the first chunk. An AidecampError out of ``chunks`` ends the stream with
-    ``response.failed``.
+    Begins with the first chunk. An AidecampError out of ``chunks`` ends the stream: with
+    ``response.failed``, or with ``error`` where no response has begun.
     """
     stream: _Stream | None = None
     try:
@@ -65,9 +66,7 @@ async def events_from_chunks(
             for event in stream.take(chunk):
                 yield event
     except AidecampError as error:
-        if stream is None:
-            raise
-        yield stream.fail(error)
+        yield _broken(error) if stream is None else stream.fail(error)
         return
     finally:
         if isinstance(chunks, AsyncGenerator):
@@ -75,6 +74,12 @@ async def events_from_chunks(
     if stream is not None:
         for event in stream.end():
             yield event
+
+
+def _broken(error: AidecampError) -> bytes:
+    told = body_of(error)["error"]
+    event = {"type": "error", "sequence_number": 0}
+    return sse(event | {name: told[name] for name in ("code", "message", "param")}, "error")
 
 
 class _Stream:

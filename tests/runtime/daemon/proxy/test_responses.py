@@ -418,9 +418,10 @@ async def test_a_stream_that_breaks_off_fails_and_keeps_what_came() -> None:
     assert last["response"]["output"][0]["content"][0]["text"] == "he"
 
 
-async def test_what_goes_wrong_before_the_first_chunk_is_raised() -> None:
-    with pytest.raises(GeneralFailed):
-        await events([], broken=True)
+async def test_what_goes_wrong_before_the_first_chunk_is_told_as_an_error() -> None:
+    (event,) = await events([], broken=True)
+    assert event["type"] == "error"
+    assert event["message"] == "It broke off. Try again."
 
 
 async def test_leaving_a_stream_early_closes_where_it_comes_from() -> None:

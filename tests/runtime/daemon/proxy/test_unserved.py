@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runtime.daemon.errors import body_of
 from runtime.daemon.proxy.unserved import refused, unserved
 from tests.runtime.daemon.proxy.test_requests import CALL, USER, WEATHER, read
 
@@ -134,3 +135,4 @@ def test_a_refusal_names_the_first_parameter_and_tells_all() -> None:
     error = refused(found, "local/small")
     assert (error.param, error.http_status) == ("logit_bias", 400)
     assert "verbosity" in error.message and "local/small" in error.message
+    assert body_of(error)["error"]["param"] == "logit_bias"
