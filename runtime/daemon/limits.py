@@ -1,36 +1,25 @@
 """How much of a request the daemon takes: head, body, nesting of JSON, and time.
 
-``Limits`` checks what an HTTP server has parsed; ``Protocol`` does the same for what comes before,
-where uvicorn alone would answer in plain text or wait for ever.
+``Limits`` checks what an HTTP server has parsed; ``runtime.daemon.connection`` what comes before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-import sys
 from collections.abc import Callable, Iterable
 from itertools import accumulate
-from typing import Any
 
-import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from models.errors import AidecampError, UsageError
 from runtime.config import DaemonConfig
 from runtime.daemon.answers import answer
-from runtime.daemon.errors import BodyLate, HeadTooLarge, TooLarge, Unsupported, body_of
+from runtime.daemon.errors import BodyLate, HeadTooLarge, TooLarge, Unsupported
 
 MAX_HEAD_BYTES = 32_768
 """Request line and headers together."""
 MAX_HEADERS = 100
-HEAD_TIMEOUT_S = 10.0
-"""From a connection's first byte of a request, or from its opening, to the end of the headers."""
-LINGER_S = 5.0
-"""How long what is left of a refused body is read and thrown away, so that its sender sees the
-answer instead of a reset connection."""
 
 FEW_BRACKETS = 4_096
 """So many are counted faster one by one."""
@@ -117,7 +106,7 @@ def _check_head(scope: Scope) -> None:
     size = len(scope.get("raw_path") or b"") + len(scope["query_string"])
     size += sum(len(name) + len(value) + 4 for name, value in headers)
     if size > MAX_HEAD_BYTES or len(headers) > MAX_HEADERS:
-        raise _head_too_large()
+        raise head_too_large()
 
 
 def _announced(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bool]:
@@ -182,109 +171,8 @@ def _too_large(limit: int) -> TooLarge:
     )
 
 
-def _head_too_large() -> HeadTooLarge:
+def head_too_large() -> HeadTooLarge:
     return HeadTooLarge(
         f"The daemon reads at most {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} lines of headers.",
         hint="Send fewer or shorter headers, and long text in the body.",
     )
-
-
-class Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with JSON for what it cannot parse, and a limit on waiting for headers
-    and for the rest of a body that was refused."""
-
-    _head_timer: asyncio.TimerHandle | None = None
-    _linger_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch(opening=True)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        _stop(self._head_timer)
-        _stop(self._linger_timer)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._watch()
-
-    def _watch(self, opening: bool = False) -> None:
-        """Start and stop the two clocks by the state that the connection is in."""
-        theirs, closing = self.conn.their_state, self.transport.is_closing()
-        begun = theirs is h11.IDLE and (opening or bool(self.conn.trailing_data[0]))
-        if closing or not (begun or (theirs is h11.IDLE and self.cycle is None)):
-            _stop(self._head_timer)
-            self._head_timer = None
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_late)
-        answered = self.conn.our_state is h11.DONE and theirs is h11.SEND_BODY
-        if closing or not answered:
-            _stop(self._linger_timer)
-            self._linger_timer = None
-        elif self._linger_timer is None:
-            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.close)
-
-    def _head_late(self) -> None:
-        if self.transport.is_closing():
-            return
-        if not self.conn.trailing_data[0]:
-            self.transport.close()  # It was opened, and nothing was ever asked.
-            return
-        self._refuse(
-            BodyLate(
-                f"The headers did not come whole within {HEAD_TIMEOUT_S:g} s.",
-                hint="Send the request at once.",
-            )
-        )
-
-    def send_400_response(self, msg: str) -> None:
-        # uvicorn calls this while it handles h11's error, and passes its own words alone.
-        problem = sys.exc_info()[1]
-        status = getattr(problem, "error_status_hint", 400)
-        if status == HeadTooLarge.http_status:
-            self._refuse(_head_too_large())
-            return
-        said = f": {problem}" if isinstance(problem, h11.RemoteProtocolError) else ""
-        self._refuse(
-            UsageError(f"This is no HTTP request that can be read{said}.", hint="Use HTTP/1.1."),
-            status,
-        )
-
-    def _refuse(self, error: AidecampError, status: int | None = None) -> None:
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.close()  # An answer has begun, and cannot be taken back.
-            return
-        status = status or error.http_status
-        body = json.dumps(body_of(error)).encode()
-        head = h11.Response(
-            status_code=status,
-            headers=[
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-                (b"connection", b"close"),
-            ],
-            reason=STATUS_PHRASES[status],
-        )
-        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-
-def _stop(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
-
-
-def http_settings() -> dict[str, Any]:
-    """What ``uvicorn.Config`` needs, so that the limits hold before the app is asked."""
-    return {
-        "http": Protocol,
-        "ws": "none",
-        "h11_max_incomplete_event_size": MAX_HEAD_BYTES,
-        "server_header": False,
-    }

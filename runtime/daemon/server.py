@@ -25,9 +25,9 @@ from runtime.core import Privacy
 from runtime.daemon import activation, place
 from runtime.daemon.agents import Agents
 from runtime.daemon.app import create_app
+from runtime.daemon.connection import http_settings
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import DaemonRunning
-from runtime.daemon.limits import http_settings
 from runtime.daemon.listen import BACKLOG, Listening, listen
 from runtime.daemon.reload import Reloader
 from runtime.daemon.runner import AgentFactory

@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from models.errors import UsageError
 from runtime.config import DaemonConfig
-from runtime.daemon import limits
+from runtime.daemon import connection, limits
 from runtime.daemon.limits import MAX_HEAD_BYTES, MAX_HEADERS, Limits, check_body, too_deep
 from tests.runtime.daemon.wire import ask, line, request, serving
 
@@ -116,17 +116,37 @@ async def test_whoever_sends_far_too_much_still_reads_why_and_goes_on(behind: Be
         assert answer is not None and answer.status == 200
 
 
-async def test_a_refused_body_that_never_ends_is_not_read_for_ever(
-    behind: Behind, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("framing", ["Content-Length", "Transfer-Encoding"])
+async def test_the_answer_is_read_also_where_the_connection_ends_with_it(
+    behind: Behind, framing: str
 ) -> None:
-    monkeypatch.setattr(limits, "LINGER_S", 0.05)
+    """A client that says `Connection: close` and goes on sending what was refused."""
+    value = "chunked" if framing == "Transfer-Encoding" else "4000000"
+    chunk = b"%x\r\n%s\r\n" % (2_000_000, b"x" * 2_000_000)
     async with line(behind.port) as one:
-        await one.send(request("POST", headers={"Content-Length": "5000000"}))
+        await one.send(request("POST", headers={"Connection": "close", framing: value}))
+        await one.send(chunk[:1_000_000])
+        await one.send(chunk[1_000_000:])
         answer = await one.answer()
         assert answer is not None and answer.status == 413
-        trickle = asyncio.create_task(_trickle(one.writer, b"x"))
+        assert answer.headers["connection"] == "close"
+        await one.send(chunk)
         assert await one.closed()
-        trickle.cancel()
+
+
+@pytest.mark.parametrize("ends", ["close", "keep-alive"])
+async def test_a_refused_body_that_never_ends_is_not_read_for_ever(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
+    head = {"Content-Length": "5000000", "Connection": ends}
+    async with line(behind.port) as one:
+        await one.send(request("POST", headers=head))
+        answer = await one.answer()
+        assert answer is not None and answer.status == 413
+        # Until the other end does not take it any more.
+        async with asyncio.timeout(20):
+            await _trickle(one.writer, b"x")
 
 
 async def _trickle(writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -155,7 +175,7 @@ async def test_a_body_that_comes_too_slowly_is_408(behind: Behind, framing: str)
 async def test_headers_that_come_too_slowly_are_408(
     behind: Behind, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
     async with line(behind.port) as one:
         await one.send(begun)
         answer = await one.answer()
@@ -167,7 +187,7 @@ async def test_headers_that_come_too_slowly_are_408(
 async def test_a_second_request_that_stops_half_way_is_408_too(
     behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
     async with line(behind.port) as one:
         await one.send(request("POST", body=b"1"))
         answer = await one.answer()
@@ -180,7 +200,7 @@ async def test_a_second_request_that_stops_half_way_is_408_too(
 async def test_a_connection_on_which_nothing_is_asked_is_closed(
     behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.05)
     async with line(behind.port) as one:
         assert await one.answer() is None
 
@@ -188,8 +208,8 @@ async def test_a_connection_on_which_nothing_is_asked_is_closed(
 async def test_an_answer_that_takes_long_is_not_cut_by_the_limit_on_headers(
     behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "HEAD_TIMEOUT_S", 0.02)
-    monkeypatch.setattr(limits, "LINGER_S", 0.02)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(connection, "LINGER_S", 0.02)
     async with line(behind.port) as one:
         await one.send(request("GET", "/stream"))
         async with asyncio.timeout(20):

@@ -7,13 +7,14 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from runtime.daemon.limits import http_settings
+from runtime.daemon.connection import http_settings
 
 HANGS_S = 20.0
 """A request that has no answer by then hangs."""
@@ -116,8 +117,12 @@ class Line:
 
 
 @asynccontextmanager
-async def line(port: int) -> AsyncIterator[Line]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def line(at: int | Path) -> AsyncIterator[Line]:
+    """A connection to a loopback port or a Unix socket."""
+    if isinstance(at, Path):
+        reader, writer = await asyncio.open_unix_connection(at)
+    else:
+        reader, writer = await asyncio.open_connection("127.0.0.1", at)
     try:
         yield Line(reader, writer)
     finally:
@@ -126,9 +131,9 @@ async def line(port: int) -> AsyncIterator[Line]:
             await writer.wait_closed()
 
 
-async def ask(port: int, data: bytes, method: str = "GET") -> Answer:
+async def ask(at: int | Path, data: bytes, method: str = "GET") -> Answer:
     """The answer to one request on a connection of its own."""
-    async with line(port) as one:
+    async with line(at) as one:
         await one.send(data)
         answer = await one.answer(method)
         assert answer is not None, "closed without an answer"
