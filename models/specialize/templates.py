@@ -85,7 +85,7 @@ class _Pile:
         """A place that differs already counts against it, so that no template melts away."""
         if len(words) < MIN_WORDS:
             return words == self.words
-        same = sum(map(eq, self.words, words))
+        same: int = sum(map(eq, self.words, words))
         return same / len(words) >= SIMILAR
 
     def add(self, words: tuple[str, ...]) -> None:
