@@ -16,12 +16,14 @@ from runtime.outcomes import NO_HISTORY, History
 
 if TYPE_CHECKING:
     from models.pool import Pool
+    from models.pooled import PooledGenerator
     from models.residency import Residency
+    from models.store import Store
     from runtime.agent import Team
     from runtime.budgets import Spending
     from runtime.config import Config
     from runtime.policy import Policy
-    from runtime.roles.tool_user import ToolUser
+    from runtime.roster import ToolUserRole
 
 HISTORY_S = 5.0
 """How old what became of past answers may be, for a decision."""
@@ -39,7 +41,9 @@ class Agents:
         self._pool = pool
         self._lent = pool is not None
         self._team: Team | None = None
-        self._tool_users: dict[str, ToolUser] = {}
+        self._store: Store | None = None
+        self._generators: dict[str, PooledGenerator] = {}
+        self._tool_users: dict[str, ToolUserRole] = {}
         self._history = NO_HISTORY
         self._history_read = float("-inf")
 
@@ -88,24 +92,52 @@ class Agents:
         """The team, if it was needed yet."""
         return self._team
 
-    def tool_user(self, model: str) -> ToolUser:
+    @property
+    def store(self) -> Store:
+        """What was pulled."""
+        if self._store is None:
+            from models.store import Store
+
+            self._store = Store()
+        return self._store
+
+    def generator(self, model: str) -> PooledGenerator:
+        """The local model ``model``, loaded where this is its first use; later calls load it
+        again where it was let go. Raises ModelMissing, ModelCorrupt, StorageFailed."""
+        if model not in self._generators:
+            self._generators[model] = self.pool().generator(model)
+        return self._generators[model]
+
+    def loaded(self, model: str) -> PooledGenerator | None:
+        """The local model, if it was used before: then nothing has to be waited for."""
+        return self._generators.get(model)
+
+    def tool_user(self, model: str) -> ToolUserRole:
         """A Tool User whose slots the local model ``model`` fills; the team's own for its model."""
         from runtime.reach import Reach
         from runtime.roles.tool_user import ToolUser
 
+        if model in self._tool_users:
+            return self._tool_users[model]
         team, pool = self.team(), self.pool()
-        generator, encoder = pool.generator(model), pool.encoder()
+        generator, encoder = self.generator(model), pool.encoder()
         own = team.tool_user
-        if isinstance(own, ToolUser) and own.generator is generator:
-            return own
         with self._lock:
             if model not in self._tool_users:
+                its_own = isinstance(own, ToolUser) and own.generator is generator
                 reach = Reach.load(encoder.model)
-                self._tool_users[model] = ToolUser(generator, encoder, reach=reach)
+                made = own if its_own else ToolUser(generator, encoder, reach=reach)
+                self._tool_users[model] = made
             return self._tool_users[model]
 
+    @property
+    def recent(self) -> History | None:
+        """What became of past answers, where that was read within ``HISTORY_S``."""
+        fresh = time.monotonic() - self._history_read <= HISTORY_S
+        return self._history if fresh else None
+
     def history(self) -> History:
-        """What became of past answers, at most ``HISTORY_S`` old."""
+        """What became of past answers, at most ``HISTORY_S`` old. Reads the ledger."""
         from runtime.ledger import Ledger
         from runtime.team import ledger_path
 
@@ -150,3 +182,4 @@ class Agents:
                 self._pool.close()
             self._team = self._pool = None
             self._tool_users.clear()
+            self._generators.clear()

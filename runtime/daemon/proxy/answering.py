@@ -14,7 +14,7 @@ from models.errors import AidecampError
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import body_of
 from runtime.daemon.proxy import answers
-from runtime.daemon.proxy.asking import asked_of, headers_of
+from runtime.daemon.proxy.asking import asked_of, headers_of, targets
 from runtime.daemon.proxy.exchange import Exchange, while_there
 from runtime.daemon.proxy.parts import Calls, Finish, Head, Part, Raw, Used, Words
 from runtime.daemon.proxy.passing import EVENTS, explained, passed_on
@@ -22,7 +22,6 @@ from runtime.daemon.proxy.requests import ChatRequest, read_chat
 from runtime.daemon.proxy.response_requests import to_chat
 from runtime.daemon.proxy.responses import events_from_chunks, from_completion
 from runtime.daemon.proxy.serving import Serving
-from runtime.daemon.proxy.targets import Targets
 
 Json = dict[str, Any]
 
@@ -64,7 +63,7 @@ def _served(
     request: ChatRequest,
     path: str,
 ) -> Exchange:
-    target = Targets(desk.staff.config.line_up()).find(request.model)
+    target = targets(desk).find(request.model)
     asked = asked_of(desk, http, token, request, target, path)
     exchange = Exchange()
     exchange.start(Serving(desk, asked).run, name=f"call of {asked.client}")

@@ -13,10 +13,15 @@ from runtime.daemon.proxy.case import Asked
 from runtime.daemon.proxy.parts import Head
 from runtime.daemon.proxy.requests import ChatRequest
 from runtime.daemon.proxy.tagging import client_of, session_of
-from runtime.daemon.proxy.targets import Target
+from runtime.daemon.proxy.targets import Target, Targets
 
 STRICTER: tuple[Privacy, ...] = ("local", "ask", "auto")
 MOST_HEADER_CHARS = 500
+
+
+def targets(desk: Desk) -> Targets:
+    """The models that clients may name now."""
+    return Targets(desk.staff.config.line_up(), desk.staff.store)
 
 
 def asked_of(

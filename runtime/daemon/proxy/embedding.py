@@ -19,7 +19,7 @@ from models.pooled import PooledEncoder
 from runtime.core import Call, Result, Step, Task, new_id
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import BadRequest
-from runtime.daemon.proxy.asking import asked_of, headers_of
+from runtime.daemon.proxy.asking import asked_of, headers_of, targets
 from runtime.daemon.proxy.case import Asked
 from runtime.daemon.proxy.embeddings import EmbeddingsRequest, answer, read_embeddings
 from runtime.daemon.proxy.exchange import Exchange, while_there
@@ -28,7 +28,7 @@ from runtime.daemon.proxy.passing import passed_on
 from runtime.daemon.proxy.record import Recorder
 from runtime.daemon.proxy.requests import ChatRequest
 from runtime.daemon.proxy.serving import Serving
-from runtime.daemon.proxy.targets import AUTO, Target, Targets
+from runtime.daemon.proxy.targets import AUTO, Target
 from runtime.daemon.proxy.unserved import refused
 from runtime.decisions import role_decision
 
@@ -36,7 +36,7 @@ from runtime.decisions import role_decision
 async def embedded(desk: Desk, http: Request, token: str) -> Response:
     """The vectors of the request's texts."""
     request = read_embeddings(await http.body())
-    target = Targets(desk.staff.config.line_up()).find(request.model, "encoder")
+    target = targets(desk).find(request.model, "encoder")
     said = ChatRequest(
         model=request.model,
         messages=tuple({"role": "user", "content": text} for text in request.inputs),

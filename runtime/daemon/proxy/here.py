@@ -39,10 +39,16 @@ def _model(case: Case) -> str:
 
 
 async def _generator(case: Case) -> PooledGenerator:
-    return await asyncio.to_thread(case.desk.staff.pool().generator, _model(case))
+    staff, model = case.desk.staff, _model(case)
+    if (generator := staff.loaded(model)) is not None:
+        return generator
+    return await asyncio.to_thread(staff.generator, model)
 
 
-def _begin(case: Case, decision: Decision, generator: PooledGenerator, unsure: str) -> None:
+async def _begin(case: Case, decision: Decision, generator: PooledGenerator, unsure: str) -> None:
+    await case.recorder.settled()
+    if case.exchange.begun:  # by another choice, meanwhile
+        return
     name = f"local/{_model(case)}"
     print_ = fingerprint_of(generator.model)
     case.exchange.begin(Head(decision, name, unsure=unsure, fingerprint=print_))
@@ -54,8 +60,6 @@ def _begin(case: Case, decision: Decision, generator: PooledGenerator, unsure: s
 async def _write(case: Case, decision: Decision) -> Result:
     """Every choice at once, each streamed as it is written."""
     generator = await _generator(case)
-    # What cannot be served at all is said before anything is streamed.
-    await asyncio.to_thread(generator.prompt_tokens, local.messages_of(case.request))
     unsure = decision.reason if is_unsure(decision) else ""
     count = range(case.request.n)
     writers = [_Writer(case, decision, generator, index, unsure) for index in count]
@@ -68,7 +72,7 @@ async def _write(case: Case, decision: Decision) -> Result:
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
     calls = [local.call_of(case.step, decision, case.request, g) for g in generations]
-    await case.recorder.note(*calls)
+    case.recorder.hold(*calls)
     first = generations[0].usage
     written = sum(c.tokens_out for c in calls)
     await case.exchange.put(Used(first.tokens_in, written, first.tokens_cached))
@@ -99,7 +103,7 @@ class _Writer:
             if not made.done():
                 made.cancel()
                 await asyncio.gather(made, return_exceptions=True)
-        self._begin()
+        await self._begin()
         if rest := self._stream.finish():
             await self._case.exchange.put(Words(self._index, rest))
         await self._case.exchange.put(Finish(self._index, generation.finish))
@@ -116,7 +120,7 @@ class _Writer:
             self._loop.call_soon(self._tokens.put_nowait, None)
 
     async def _put(self, tokens: Sequence[Token]) -> None:
-        self._begin()
+        await self._begin()
         text, kept = "", []
         for token in tokens:
             text += self._stream.feed(token.piece)
@@ -125,9 +129,9 @@ class _Writer:
         if text or kept:
             await self._case.exchange.put(Words(self._index, text, tuple(kept)))
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         if not self._case.exchange.begun:
-            _begin(self._case, self._decision, self._generator, self._unsure)
+            await _begin(self._case, self._decision, self._generator, self._unsure)
 
 
 # ---- tool calls
@@ -139,7 +143,7 @@ async def _call_tools(case: Case, decision: Decision) -> Result | Decision:
     request, step, task = case.request, case.step, case.task
     tool_user = await asyncio.to_thread(case.desk.staff.tool_user, _model(case))
     proposed = await local.propose(case.team, tool_user, request, task, step, decision)
-    await case.recorder.note(*proposed.records)
+    case.recorder.hold(*proposed.records)
     weakest = proposed.weakest
     pinned = case.asked.target.pinned
     if not pinned and not is_unsure(decision):
@@ -157,7 +161,7 @@ async def _call_tools(case: Case, decision: Decision) -> Result | Decision:
     calls = proposed.calls()
     written = [{"name": c.name, "arguments": json.loads(c.arguments)} for c in calls]
     generator = await _generator(case)
-    _begin(case, decision, generator, unsure)
+    await _begin(case, decision, generator, unsure)
     await case.exchange.put(Calls(0, calls))
     await case.exchange.put(Finish(0, "tool_calls"))
     tokens_in = max((c.tokens_in for c in proposed.records), default=0)

@@ -3,6 +3,7 @@ client wants none kept."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -20,12 +21,35 @@ class Recorder:
         self._task = task
         self._words = words
         self.progress = Progress()
+        self._begun: asyncio.Task[None] | None = None
+        self._held: list[tuple[str, Record]] = []
+
+    def hold(self, *records: Record) -> None:
+        """Taken down with what is noted next: local calls, which changed nothing in the world."""
+        for record in records:
+            self.progress.note(record)
+        self._held += [(self._task.id, record) for record in records]
+
+    def begin(self, *records: Record) -> None:
+        """Begin to take down; :meth:`settled` is when it is durable."""
+        for record in records:
+            self.progress.note(record)
+        entries = [(self._task.id, record) for record in records]
+        self._begun = asyncio.create_task(self._append(entries))
+
+    async def settled(self) -> None:
+        """What was begun is durable. Raises StorageFailed where it could not be written."""
+        if self._begun is not None:
+            await asyncio.shield(self._begun)
+            self._begun = None
 
     async def note(self, *records: Record) -> None:
         """Durable, in this order and together, when this returns."""
         for record in records:
             self.progress.note(record)
-        await self._append([(self._task.id, record) for record in records])
+        await self.settled()
+        held, self._held = self._held, []
+        await self._append([*held, *((self._task.id, record) for record in records)])
 
     async def note_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         """What the client's tools returned, for calls of earlier answers."""

@@ -122,7 +122,6 @@ class EventStream:
         while match := _EVENT_END.search(self._rest, max(at, self._looked)):
             out.append(self._event(bytes(self._rest[at : match.end()])))
             at = match.end()
-            self._looked = 0
         del self._rest[:at]
         self._looked = max(0, len(self._rest) - 3)
         return b"".join(out)

@@ -1,8 +1,9 @@
 """Serves one proxied call: decide, answer here or forward, escalate or degrade, and record it all.
 
-Each decision is durable before anything is done under it, and the answer's record before its end
-is sent. What goes wrong here for lack of means goes to the General where it may; what goes wrong
-there comes back as the best local answer, marked unsure, where there is one.
+Each decision is durable before anything leaves under it: a byte to the General, or one of an
+answer to the client. The answer's record is durable before its end is sent. What goes wrong here
+for lack of means goes to the General where it may; what goes wrong there comes back as the best
+local answer, marked unsure, where there is one.
 """
 
 from __future__ import annotations
@@ -97,19 +98,27 @@ class Serving:
             raise refused(self._beyond, asked.request.model)
         if outcomes := list(self._desk.issued.outcomes(asked.request.messages)):
             await recorder.note_outcomes(outcomes)
-        team = await asyncio.to_thread(self._staff.team)
+        team = self._staff.staffed
+        if team is None:
+            team = await asyncio.to_thread(self._staff.team)
+        history = self._staff.recent
+        if history is None:
+            history = await asyncio.to_thread(self._staff.history)
         step = Step(new_id("step"), task.id, 1, await self._kind(team), task.text)
         choosing = Choosing(
             team,
             self._staff.policy,
             approver,
             self._staff.spending(),
-            await asyncio.to_thread(self._staff.history),
+            history,
             request=asked.request,
             target=asked.target,
         )
         first = await choosing.chosen(task, step, recorder.progress, self._beyond)
-        await recorder.note(task, step, first)
+        if first.chosen.startswith("local:"):
+            recorder.begin(task, step, first)
+        else:
+            await recorder.note(task, step, first)
         case = Case(
             self._desk, asked, exchange, team, task, step, recorder, choosing, approver,
             self._deadline_s,

@@ -33,9 +33,9 @@ class Target:
 class Targets:
     """The names that clients may use."""
 
-    def __init__(self, line_up: tuple[GeneralConfig, ...], store: Store | None = None) -> None:
+    def __init__(self, line_up: tuple[GeneralConfig, ...], store: Store) -> None:
         self._line_up = line_up
-        self._store = store or Store()
+        self._store = store
 
     def find(self, model: str, role: str = "generator") -> Target:
         """Who ``model`` is. Raises ModelUnknown, also for a model that was not pulled."""

@@ -15,8 +15,8 @@ from runtime.daemon.desk import Desk
 from runtime.daemon.errors import ModelUnknown
 from runtime.daemon.guard import caller, needs
 from runtime.daemon.proxy.answering import chat_answer, responses_answer
+from runtime.daemon.proxy.asking import targets
 from runtime.daemon.proxy.embedding import embedded
-from runtime.daemon.proxy.targets import Targets
 
 
 def routes(desk: Desk) -> APIRouter:
@@ -36,11 +36,11 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.get("/v1/models", dependencies=[needs("infer")])
     def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": Targets(desk.staff.config.line_up()).all()}
+        return {"object": "list", "data": targets(desk).all()}
 
     @router.get("/v1/models/{model:path}", dependencies=[needs("infer")])
     def one_model(model: str) -> JSONResponse:
-        listed = Targets(desk.staff.config.line_up()).all()
+        listed = targets(desk).all()
         found = next((one for one in listed if one["id"] == model), None)
         if found is None:
             raise ModelUnknown(f"There is no model {model!r} here.", hint="GET /v1/models.")
