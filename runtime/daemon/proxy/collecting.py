@@ -173,8 +173,8 @@ class _Answer:
         self._refusal.append(string_in(said, "refusal"))
         self._reasoning.append(string_in(said, "reasoning_content") or string_in(said, "reasoning"))
         for place, item in enumerate(_objects(said.get("tool_calls"))):
-            index = item.get("index")
-            self._grow(self._calls[index if isinstance(index, int) else place], item)
+            which = item.get("index")
+            self._grow(self._calls[which if isinstance(which, int) else place], item)
         if isinstance(old := said.get("function_call"), dict):
             self._grow(self._calls[0], {"function": old})
 
