@@ -26,6 +26,7 @@ from models.pooled import PooledEncoder, PooledGenerator
 from models.residency import Loaded, M, Plan, PoolEvent, Residency, Slot
 
 if TYPE_CHECKING:
+    from models.counters import Counters
     from models.llama import LlamaGenerator
     from models.onnx import OnnxEncoder
 
@@ -154,6 +155,13 @@ class Pool:
         with self._lock:
             slot = next((s for s in self._slots() if s.name == name and s.loaded), None)
         return slot is not None and self._unload(slot, "it was asked for")
+
+    def counters(self) -> Mapping[str, Counters]:
+        """What each loaded generator has done and is doing, by name."""
+        with self._lock:
+            handles = {name: handle for name, (_, handle) in self._generators.items()}
+        found = {name: handle.counters for name, handle in handles.items()}
+        return {name: counted for name, counted in found.items() if counted is not None}
 
     @property
     def told(self) -> Mapping[str, int]:

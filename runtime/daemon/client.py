@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from models.counters import Counters
 from models.errors import AidecampError
 from models.residency import Residency
 from runtime.core import Decision, Event, from_json
@@ -91,6 +92,7 @@ class Pool:
     unloaded: int
     refused: int
     free_bytes: int
+    counters: Mapping[str, Counters]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +261,8 @@ class Client:
         """What is loaded."""
         body = dict(await self._wire.get("/v1/pool"))
         models = tuple(Residency(**model) for model in body.pop("models"))
-        return Pool(models=models, **body)
+        counters = {name: Counters(**one) for name, one in body.pop("counters").items()}
+        return Pool(models=models, counters=counters, **body)
 
     async def load(self, model: str) -> Residency:
         """Load a model of the catalog now. Raises ModelMissing, StorageFailed, NotFound."""
@@ -291,7 +294,7 @@ class Client:
 
     async def remove(self, model: str, *, forget: bool = False) -> int:
         """Delete a model's files; the bytes that were freed. Raises Conflict, NotFound."""
-        path = f"/v1/store/{_part(model)}"
+        path = f"/v1/store/models/{_part(model)}"
         body = await self._wire.request("DELETE", path, params={"forget": forget})
         return int(body["freed_bytes"])
 

@@ -5,12 +5,17 @@ Nothing here acts: ``guard.needs`` checks the scope, ``app`` writes the errors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import SkipJsonSchema
 
 from runtime.daemon.guard import needs
 from runtime.daemon.tokens import Scope
+
+Absent = SkipJsonSchema[None]
+"""A query parameter that may be left out: unlike a field of a body, it cannot be null."""
 
 
 class ErrorDetail(BaseModel):
@@ -66,7 +71,21 @@ def declared(scope: Scope, *statuses: int) -> dict[str, Any]:
     }
 
 
-def streamed(description: str) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` entry of a route that answers with server-sent events."""
-    content = {"text/event-stream": {"schema": {"type": "string"}}}
-    return {200: {"description": description, "content": content}}
+def streamed(
+    scope: Scope, *statuses: int, description: str, events: Sequence[str]
+) -> dict[str, Any]:
+    """As :func:`declared`, for a route that answers with server-sent events of the kinds
+    ``events``; the schema is of one of them."""
+    keywords = declared(scope, *statuses)
+    one = {
+        "type": "object",
+        "properties": {
+            "event": {"type": "string", "enum": list(events)},
+            "id": {"type": "string", "pattern": "^[0-9]+$"},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+        "required": ["event", "data"],
+    }
+    content = {"text/event-stream": {"schema": one}}
+    keywords["responses"][200] = {"description": description, "content": content}
+    return keywords

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from models.counters import Counters
 from models.residency import Residency
 from runtime.budgets import Act, Amount, Scope
 from runtime.core import RECORDS, Decision, Event, Kind, Record, Result, Status, Task
@@ -283,6 +284,8 @@ class PoolBody(BaseModel):
     refused: int
     free_bytes: int
     """RAM that is free now."""
+    counters: dict[str, Counters]
+    """Of each loaded generator: calls that run and wait now, and what it has done."""
 
 
 class Unloaded(BaseModel):

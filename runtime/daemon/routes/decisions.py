@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from models.errors import UsageError
 from runtime.core import Decision, Event, Kind
 from runtime.daemon.bodies import MAX_ID, MarkBody, ReplayBody
-from runtime.daemon.declared import declared
+from runtime.daemon.declared import Absent, declared
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import Conflict, NotFound
 from runtime.daemon.settings import config_of, policy_of
@@ -31,13 +31,13 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.get("/v1/decisions", summary="Decisions, newest first", **declared("admin"))
     def list_decisions(
-        kind: Kind | None = None,
-        chosen: str | None = None,
-        task_id: str | None = None,
-        text: str | None = None,
-        client: str | None = None,
-        session: str | None = None,
-        before: Before | None = None,
+        kind: Kind | Absent = None,
+        chosen: str | Absent = None,
+        task_id: str | Absent = None,
+        text: str | Absent = None,
+        client: str | Absent = None,
+        session: str | Absent = None,
+        before: Before | Absent = None,
         limit: Limit = 100,
     ) -> DecisionsPage:
         # Taken first: what comes meanwhile is told again by the stream, and never missed.

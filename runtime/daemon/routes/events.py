@@ -11,8 +11,9 @@ from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 
 from models.errors import UsageError
+from runtime.core import RECORDS
 from runtime.daemon.bodies import MAX_ID
-from runtime.daemon.declared import declared, streamed
+from runtime.daemon.declared import Absent, streamed
 from runtime.daemon.desk import Desk, sse_line
 from runtime.daemon.measure import Meter
 
@@ -26,30 +27,25 @@ TellTo = Annotated[
 def routes(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["events"])
     ledger = desk.ledger
-    declaration = declared("admin")
 
     @router.get(
         "/v1/events",
         summary="Every event of the record as it is committed, by any process",
         response_class=EventSourceResponse,
-        **{
-            **declaration,
-            "responses": {
-                **declaration["responses"],
-                **streamed(
-                    "`event` is the record's type, `id` its row id, `data` the event as JSON. An "
-                    "event `waiting`, without an id, tells what waits for a person."
-                ),
-            },
-        },
+        **streamed(
+            "admin",
+            description="`event` is the record's type, `id` its row id, `data` the event as JSON. "
+            "An event `waiting`, without an id, tells what waits for a person.",
+            events=(*RECORDS, "waiting"),
+        ),
     )
     async def events(
         request: Request,
         last_event_id: Annotated[
             str | None, Header(description="Go on after this event. It wins over `after`.")
         ] = None,
-        after: After | None = None,
-        task_id: str | None = None,
+        after: After | Absent = None,
+        task_id: str | Absent = None,
         follow: TellTo = True,
     ) -> EventSourceResponse:
         start = after

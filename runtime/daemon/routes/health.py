@@ -38,7 +38,7 @@ def routes(desk: Desk) -> APIRouter:
             last_event_id=ledger.last_id(),
             running=list(runner.running),
             waiting=len(runner.waiting),
-            addresses=list(getattr(desk, "addresses", ())),
+            addresses=list(desk.addresses),
             models=[one.name for one in resident(desk)],
             generals=_generals(desk),
             queue=queue_of(desk),
@@ -56,12 +56,18 @@ def ledger_bytes(path: Path) -> int:
 
 def resident(desk: Desk) -> list[Residency]:
     """The models that are loaded."""
-    return desk.agents.pool().status() if desk.agents is not None else []
+    return desk.agents.resident if desk.agents is not None else []
 
 
 def queue_of(desk: Desk) -> dict[str, int]:
-    """Proxied calls that run and wait now."""
-    return {"running": desk.slots.running, "waiting": desk.slots.waiting}
+    """Proxied calls that run and wait now, and how many of each there may be."""
+    slots = desk.slots
+    return {
+        "running": slots.running,
+        "waiting": slots.waiting,
+        "parallel": slots.parallel,
+        "queue": slots.queue,
+    }
 
 
 def _generals(desk: Desk) -> list[GeneralHealth]:

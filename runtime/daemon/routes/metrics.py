@@ -106,8 +106,8 @@ def _now(desk: Desk, totals: Totals) -> Iterator[Metric]:
     )
     slots.add_metric(("task", "running"), len(desk.runner.running))
     slots.add_metric(("task", "waiting"), len(desk.runner.waiting))
-    for state, count in queue_of(desk).items():
-        slots.add_metric(("call", state), count)
+    for state in ("running", "waiting"):
+        slots.add_metric(("call", state), queue_of(desk)[state])
     yield slots
     yield GaugeMetricFamily(
         "aidecamp_ledger_bytes", "The ledger's files.", value=ledger_bytes(desk.ledger.path)

@@ -55,7 +55,9 @@ def routes(desk: Desk) -> APIRouter:
 
         held = desk.staff.pool()
         told: dict[str, Any] = dict(held.told)
-        return PoolBody.model_construct(models=held.status(), **told, free_bytes=free_memory())
+        return PoolBody.model_construct(
+            models=held.status(), **told, free_bytes=free_memory(), counters=held.counters()
+        )
 
     @router.post("/v1/pool/load", summary="Load a model now", **declared("admin", 404, 409))
     def load(body: ModelBody) -> Residency:
@@ -79,22 +81,18 @@ def routes(desk: Desk) -> APIRouter:
             models=[_model(found, entry, loaded) for entry in found.catalog.entries.values()],
         )
 
-    declaration = declared("admin", 404, 409)
-
     @router.post(
         "/v1/store/pull",
         summary="Fetch, verify and repack a model or a pack, with progress",
         response_class=EventSourceResponse,
-        **{
-            **declaration,
-            "responses": {
-                **declaration["responses"],
-                **streamed(
-                    "Events `progress` {entry, role, phase, done, total} in bytes, then one `done` "
-                    "{models} or one `error`. Who goes away stops the pull; the next goes on there."
-                ),
-            },
-        },
+        **streamed(
+            "admin",
+            404,
+            409,
+            description="Events `progress` {entry, role, phase, done, total} in bytes, then one "
+            "`done` {models} or one `error`. Who goes away stops the pull; the next goes on there.",
+            events=("progress", "done", "error"),
+        ),
     )
     async def pull(request: Request, body: ModelBody) -> EventSourceResponse:
         found = await asyncio.to_thread(_store, desk)
@@ -103,7 +101,7 @@ def routes(desk: Desk) -> APIRouter:
         return EventSourceResponse(told, ping=HEARTBEAT_S)
 
     @router.delete(
-        "/v1/store/{model}",
+        "/v1/store/models/{model}",
         summary="Unload a model and delete its files",
         **declared("admin", 404, 409),
     )

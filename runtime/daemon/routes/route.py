@@ -20,28 +20,33 @@ def routes(desk: Desk) -> APIRouter:
         **declared("infer", 409),
     )
     def route(body: RouteBody) -> Decision:
-        from runtime.foresee import foresee
-        from runtime.router import Router
-
-        staff = desk.staff
-        config, policy = staff.config, staff.policy
         task = Task(
             new_id("task"),
             body.text.strip(),
             surface=body.surface,
-            privacy=body.privacy or config.privacy,
+            privacy=body.privacy or desk.staff.config.privacy,
         )
-        check_task(task, policy)
-        team = staff.team()
-        return foresee(
-            task,
-            config,
-            policy,
-            staff.pool(),
-            team.router if isinstance(team.router, Router) else Router(staff.pool().encoder()),
-            trust=team.trust,
-            history=staff.history,
-            spending=staff.spending(),
-        )
+        return foreseen(desk, task)
 
     return router
+
+
+def foreseen(desk: Desk, task: Task) -> Decision:
+    """The decision on ``task`` as one step. Blocks, while models load. Raises UsageError on a task
+    that cannot be accepted."""
+    from runtime.foresee import foresee
+    from runtime.router import Router
+
+    staff = desk.staff
+    check_task(task, staff.policy)
+    team = staff.team()
+    return foresee(
+        task,
+        staff.config,
+        staff.policy,
+        staff.pool(),
+        team.router if isinstance(team.router, Router) else Router(staff.pool().encoder()),
+        trust=team.trust,
+        history=staff.history,
+        spending=staff.spending(),
+    )

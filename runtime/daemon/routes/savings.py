@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from runtime.daemon.declared import declared
+from runtime.daemon.declared import Absent, declared
 from runtime.daemon.desk import Desk
 from runtime.daemon.settings import config_of
 from runtime.daemon.shapes import SavingsBody, TotalsBody
@@ -40,7 +40,7 @@ def routes(desk: Desk) -> APIRouter:
         response_model=SavingsBody,
         **declared("admin"),
     )
-    def report(model: Model | None = None, what_if: WhatIf | None = None) -> dict[str, Any]:
+    def report(model: Model | Absent = None, what_if: WhatIf | Absent = None) -> dict[str, Any]:
         from models.machine import Machine
         from runtime.energy import busy_watts
         from runtime.savings_report import Wish
