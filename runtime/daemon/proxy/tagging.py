@@ -24,11 +24,13 @@ def text_of(content: Any) -> str:
         return content
     if not isinstance(content, list):
         return ""
-    parts = (p.get("text", "") for p in content if isinstance(p, Mapping) and p.get("type") in TEXT)
-    return "\n".join(p for p in parts if isinstance(p, str))
+    parts = [part for part in content if isinstance(part, Mapping)]
+    words = (part.get(WORDS_IN.get(str(part.get("type")), "")) for part in parts)
+    return "\n".join(one for one in words if isinstance(one, str))
 
 
-TEXT = ("text", "input_text", "output_text", "refusal")
+WORDS_IN = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""The field of a part that holds its words, by the part's type."""
 
 
 def last_words(request: ChatRequest) -> str:
