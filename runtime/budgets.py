@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from models.errors import StorageFailed
+from runtime.ledger_schema import bring_up_to_date
 
 Scope = Literal["task", "day", "month"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -132,7 +133,7 @@ class Spending(Protocol):
 
 
 class LedgerSpending:
-    """Spending as a ledger file tells it. Opens the file for each question and writes nothing."""
+    """Spending as a ledger file tells it. Opens the file for each question and records nothing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -143,6 +144,7 @@ class LedgerSpending:
         if not self.path.exists():
             return {"day": Amount(), "month": Amount()}
         try:
+            bring_up_to_date(self.path)
             connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S
             )
@@ -178,46 +180,22 @@ def _amount(row: Sequence[Any]) -> Amount:
 
 _SPENT = """
 WITH taken AS (
-    SELECT
-        at,
-        json_extract(record, '$.cost_usd') AS usd,
-        json_extract(record, '$.tokens_in') + json_extract(record, '$.tokens_out') AS tokens,
-        json_extract(record, '$.decode_ms') + json_extract(record, '$.prefill_ms')
-            + json_extract(record, '$.queue_ms') AS ms
-    FROM events
-    WHERE type = 'call' AND at >= :month AND json_extract(record, '$.role') = 'general'
+    SELECT at, usd, tokens, ms, unpriced FROM spending WHERE at >= :month
     UNION ALL
-    SELECT
-        at,
-        json_extract(record, '$.given.worst.usd'),
-        json_extract(record, '$.given.worst.tokens'),
-        json_extract(record, '$.given.worst.seconds') * 1000.0
-    FROM events AS open
-    WHERE type = 'decision' AND at >= :month
-        AND json_extract(record, '$.chosen') = 'general'
-        AND id < coalesce(
-            (SELECT id FROM events WHERE json_extract(record, '$.id') = :before),
-            9223372036854775807
-        )
-        AND NOT EXISTS (
-            SELECT 1 FROM events AS later
-            WHERE later.task_id = open.task_id AND later.id > open.id AND (
-                (later.type = 'call' AND json_extract(later.record, '$.decision_id')
-                    = json_extract(open.record, '$.id'))
-                OR (later.type = 'decision' AND json_extract(later.record, '$.previous')
-                    = json_extract(open.record, '$.id'))
-                OR (later.type = 'result' AND json_extract(later.record, '$.status')
-                    NOT IN ('cancelled', 'interrupted'))
-            )
-        )
+    SELECT at, usd, tokens, ms, usd IS NULL FROM announced
+    WHERE at >= :month AND event_id < coalesce(
+        (SELECT id FROM events WHERE json_extract(record, '$.id') = :before),
+        9223372036854775807
+    )
 )
 SELECT
     sum(usd) FILTER (WHERE at >= :day),
     sum(tokens) FILTER (WHERE at >= :day),
     sum(ms) FILTER (WHERE at >= :day),
-    count(*) FILTER (WHERE at >= :day AND usd IS NULL),
-    sum(usd), sum(tokens), sum(ms), count(*) FILTER (WHERE usd IS NULL)
+    sum(unpriced) FILTER (WHERE at >= :day),
+    sum(usd), sum(tokens), sum(ms), sum(unpriced)
 FROM taken
 """
-"""A call that was cut off (by a crash or by its user) is never recorded, and may be billed all
-the same: its announcement counts for the rest of the month."""
+"""The ledger keeps these sums up to date (``runtime.ledger_schema``). A call that was cut off (by
+a crash or by its user) is never recorded, and may be billed all the same: its announcement counts
+for the rest of the month."""

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Kind = Literal["plan", "refine", "gui", "shell", "tool", "parse", "format", "repair", "dialogue", "embed"]
+Kind = Literal[
+    "plan", "refine", "gui", "shell", "tool", "parse", "format", "repair", "dialogue", "embed"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Status = Literal["done", "unsure", "declined", "denied", "failed", "cancelled", "interrupted"]
@@ -248,7 +250,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Older tasks were removed from the record: how many, and what no sum may forget of them.
+    """Older tasks were removed from the record: how many, and the calls that sums now lack.
 
     A purge works in small bites; each replaces the one record of it, so that what it says and
     what is gone agree at any moment.
@@ -267,9 +269,6 @@ class Purge:
     last_at: float
     client: str | None = None
     """The only client whose tasks were removed; None: all were looked at."""
-    spent: tuple[Mapping[str, Any], ...] = ()
-    """What the removed calls of the General took, by local day: ``at`` (Unix time), ``usd``,
-    ``tokens``, ``ms``, ``unpriced`` (calls). Budgets go on counting it."""
 
 
 Record = Task | Step | Decision | Call | Action | Outcome | Gate | Judgement | Result | Purge
@@ -293,7 +292,7 @@ _FIELDS: dict[type[Any], dict[str, None]] = {
 }
 """Field names of each record class, in order."""
 _SCALARS = frozenset((str, int, float, bool, type(None)))
-_TUPLES = frozenset(("candidates", "tools", "messages", "spent"))
+_TUPLES = frozenset(("candidates", "tools", "messages"))
 """Fields that are tuples, and lists in JSON."""
 
 

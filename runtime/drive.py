@@ -83,6 +83,19 @@ def cut_off(ledger: Ledger) -> list[Task]:
     return found
 
 
+@contextlib.contextmanager
+def left_alone(ledger: Ledger, task_id: str) -> Iterator[bool]:
+    """Whether no process runs the task. Where it is so, none can begin to inside the block."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_claim(_claims(ledger), task_id))
+        except UsageError:
+            free = False
+        else:
+            free = True
+        yield free
+
+
 def _claims(ledger: Ledger) -> Path:
     return ledger.path.parent / "running"
 

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from models.errors import StorageFailed
 from runtime.core import Action, Event, Gate, Outcome, Result, Task, from_json, to_json
-from runtime.ledger_schema import BUSY_TIMEOUT_S, TOLD
+from runtime.ledger_schema import BUSY_TIMEOUT_S
+from runtime.ledger_tables import TOLD
 from runtime.ledger_writer import Awaiting, Blocked, Line, Mailbox, Waiting, Writer
 
 TOLD_LIMIT = 10_000
@@ -82,7 +83,7 @@ class Ledger:
             raise self._failure(error) from error
 
     def _submit(self, events: Sequence[Event], waiting: Waiting) -> None:
-        lines = [_line(event) for event in events]
+        lines = [line_of(event) for event in events]
         self._writer.submit(lines, waiting, flush=any(_acts(event) for event in events))
 
     def _mailbox(self) -> Mailbox:
@@ -281,7 +282,7 @@ def _marks(values: Sequence[str]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _line(event: Event) -> Line:
+def line_of(event: Event) -> Line:
     """Raises StorageFailed where the record holds what JSON has no form for."""
     try:
         body = json.dumps(to_json(event.record))

@@ -1,10 +1,4 @@
-"""The ledger's tables, and how a file of any older version becomes one of today's.
-
-``events`` is the record. Everything else is derived from it by triggers, in the transaction that
-adds the event, so that questions about a million rows are answered from an index: which tasks
-there are and how they ended (``tasks``), which decisions were made (``decisions``), and in which
-tasks something ended other than well (``endings``).
-"""
+"""How a ledger's file is opened for writing, and brought from any older version to today's."""
 
 from __future__ import annotations
 
@@ -12,167 +6,14 @@ import sqlite3
 import time
 from pathlib import Path
 
+from runtime.ledger_tables import FIRST, SECOND
+
 BUSY_TIMEOUT_S = 5.0
 BUSY_RETRY_S = 0.005
 MIGRATION_TIMEOUT_S = 300.0
 """How long a process waits while another one brings a large file up to date."""
 
-_FIRST = (
-    """
-    CREATE TABLE events (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        at REAL NOT NULL,
-        task_id TEXT NOT NULL,
-        type TEXT NOT NULL,
-        record TEXT NOT NULL CHECK (json_valid(record))
-    )
-    """,
-    "CREATE INDEX events_by_task ON events (task_id, id)",
-    "CREATE INDEX events_by_type ON events (type, id)",
-    "CREATE INDEX events_by_record ON events (json_extract(record, '$.id'))",
-)
-
-TOLD = "type = 'judgement' OR (type = 'outcome' AND json_extract(record, '$.status') = 'failed')"
-"""Events that tell whether an answer was right. SQLite uses an index for a condition only where
-both are written alike."""
-CALL_AWAY = "type = 'call' AND json_extract(record, '$.role') = 'general'"
-DECISION_AWAY = "type = 'decision' AND json_extract(record, '$.chosen') = 'general'"
-
-_TASK = """
-    INSERT OR IGNORE INTO tasks (id, event_id, at, client, session)
-    {source} coalesce(json_extract({row}record, '$.client'), ''),
-        coalesce(json_extract({row}record, '$.session'), ''){tail}
-"""
-_DECISION = """
-    INSERT INTO decisions (id, task_id, kind, chosen, client, session)
-    SELECT e.id, e.task_id, coalesce(json_extract(e.record, '$.kind'), ''),
-        coalesce(json_extract(e.record, '$.chosen'), ''),
-        coalesce(t.client, ''), coalesce(t.session, '')
-    FROM events AS e LEFT JOIN tasks AS t ON t.id = e.task_id WHERE e.type = 'decision'
-"""
-_RESULT_WORD = "json_extract({row}record, '$.status')"
-_DECISION_WORD = """
-    CASE
-        WHEN json_extract({row}record, '$.chosen') = 'declined' THEN 'declined'
-        WHEN json_extract({row}record, '$.previous') IS NULL THEN NULL
-        WHEN json_extract({row}record, '$.chosen') = 'general' THEN 'escalated'
-        WHEN json_extract({row}record, '$.rule') LIKE 'accept:%'
-            AND json_extract({row}record, '$.would_send') IS NULL THEN 'kept'
-        ELSE 'overruled'
-    END
-"""
-_GATE_WORD = """
-    CASE
-        WHEN json_extract({row}record, '$.verdict') = 'allow' THEN NULL
-        WHEN json_extract({row}record, '$.by') = 'dry-run' THEN 'skipped'
-        ELSE 'denied'
-    END
-"""
-_NOTE = "INSERT OR IGNORE INTO endings (word, task_id)"
-_NOT_DONE = "WHERE word IS NOT NULL AND word <> 'done'"
-_WORDS = {
-    "result": _RESULT_WORD,
-    "outcome": _RESULT_WORD,
-    "gate": _GATE_WORD,
-    "decision": _DECISION_WORD,
-}
-
-
-def _on(type_: str, *statements: str) -> str:
-    body = ";\n".join(statement.strip() for statement in statements)
-    return (
-        f"CREATE TRIGGER on_{type_} AFTER INSERT ON events WHEN NEW.type = '{type_}'"
-        f" BEGIN\n{body};\nEND"
-    )
-
-
-def _ending(type_: str) -> str:
-    """Note how something of the new event's task ended, where it was not just done."""
-    word = _WORDS[type_].format(row="NEW.")
-    return f"{_NOTE} SELECT word, NEW.task_id FROM (SELECT {word} AS word) {_NOT_DONE}"  # noqa: S608 - fixed text only
-
-
-def _endings(type_: str) -> str:
-    """The same of the events that are there already."""
-    word = _WORDS[type_].format(row="")
-    words = f"SELECT {word} AS word, task_id FROM events WHERE type = '{type_}'"  # noqa: S608 - fixed text only
-    return f"{_NOTE} SELECT word, task_id FROM ({words}) {_NOT_DONE}"  # noqa: S608 - fixed text only
-
-
-_SECOND = (
-    """
-    CREATE TABLE tasks (
-        id TEXT PRIMARY KEY,
-        event_id INTEGER NOT NULL,
-        at REAL NOT NULL,
-        client TEXT NOT NULL,
-        session TEXT NOT NULL,
-        ended_at REAL,
-        judged INTEGER NOT NULL DEFAULT 0
-    ) WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE decisions (
-        id INTEGER PRIMARY KEY,
-        task_id TEXT NOT NULL,
-        kind TEXT NOT NULL,
-        chosen TEXT NOT NULL,
-        client TEXT NOT NULL,
-        session TEXT NOT NULL
-    )
-    """,
-    """
-    CREATE TABLE endings (
-        word TEXT NOT NULL,
-        task_id TEXT NOT NULL,
-        PRIMARY KEY (word, task_id)
-    ) WITHOUT ROWID
-    """,
-    # What is there already.
-    _TASK.format(
-        source="SELECT task_id, id, at,",
-        row="",
-        tail=" FROM events WHERE type = 'task' ORDER BY id",
-    ),
-    """
-    UPDATE tasks SET
-        ended_at = (SELECT max(at) FROM events WHERE task_id = tasks.id AND type = 'result'),
-        judged = EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id AND type = 'judgement')
-    """,
-    _DECISION,
-    *(_endings(type_) for type_ in _WORDS),
-    # What comes.
-    _on(
-        "task",
-        _TASK.format(source="VALUES (NEW.task_id, NEW.id, NEW.at,", row="NEW.", tail=")"),
-    ),
-    _on("decision", f"{_DECISION.strip()} AND e.id = NEW.id", _ending("decision")),
-    _on(
-        "result",
-        "UPDATE tasks SET ended_at = NEW.at WHERE id = NEW.task_id",
-        _ending("result"),
-    ),
-    _on("outcome", _ending("outcome")),
-    _on("gate", _ending("gate")),
-    _on("judgement", "UPDATE tasks SET judged = 1 WHERE id = NEW.task_id"),
-    # What is asked.
-    "CREATE INDEX tasks_by_event ON tasks (event_id)",
-    "CREATE INDEX tasks_open ON tasks (event_id) WHERE ended_at IS NULL",
-    "CREATE INDEX tasks_by_end ON tasks (ended_at, event_id) WHERE ended_at IS NOT NULL",
-    "CREATE INDEX tasks_by_client ON tasks (client, event_id)",
-    "CREATE INDEX endings_by_task ON endings (task_id)",
-    "CREATE INDEX decisions_by_kind ON decisions (kind)",
-    "CREATE INDEX decisions_by_chosen ON decisions (chosen)",
-    "CREATE INDEX decisions_by_kind_and_chosen ON decisions (kind, chosen)",
-    "CREATE INDEX decisions_by_client ON decisions (client)",
-    "CREATE INDEX decisions_by_session ON decisions (session)",
-    "CREATE INDEX decisions_by_task ON decisions (task_id)",
-    f"CREATE INDEX events_told ON events (id) WHERE {TOLD}",
-    f"CREATE INDEX calls_away ON events (at) WHERE {CALL_AWAY}",
-    f"CREATE INDEX decisions_away ON events (at) WHERE {DECISION_AWAY}",
-)
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, SECOND)
 """The statements of each; a file's ``user_version`` is the number of those that have run."""
 
 
@@ -189,11 +30,23 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is purged is overwritten
         _migrate(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def bring_up_to_date(path: Path) -> None:
+    """Migrate a file that an older version wrote. Raises sqlite3.Error."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        current = _version(connection) == len(MIGRATIONS)
+    finally:
+        connection.close()
+    if not current:
+        open_for_writing(path).close()
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

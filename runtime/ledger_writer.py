@@ -230,7 +230,7 @@ def insert(connection: sqlite3.Connection, lines: Sequence[Line]) -> list[int]:
     size = 1
     while size < len(lines):
         size *= 2
-    values = [value for line in lines for value in line]
+    values: list[float | str | None] = [value for line in lines for value in line]
     values += [None] * (4 * (size - len(lines)))
     last = connection.execute(_statement(size), values).lastrowid or 0
     return list(range(last - len(lines) + 1, last + 1))
@@ -240,7 +240,7 @@ def insert(connection: sqlite3.Connection, lines: Sequence[Line]) -> list[int]:
 def _statement(size: int) -> str:
     rows = ", ".join(["(?, ?, ?, ?)"] * size)
     chosen = f"SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"  # noqa: S608 - fixed text only
-    return f"INSERT INTO events (at, task_id, type, record) {chosen}"  # noqa: S608 - fixed text only
+    return f"INSERT INTO events (at, task_id, type, record) {chosen}"
 
 
 def _committed(connection: sqlite3.Connection, lines: Sequence[Line], flush: bool) -> list[int]:

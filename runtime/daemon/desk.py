@@ -16,9 +16,10 @@ from runtime.config import Config, DaemonConfig
 from runtime.core import Privacy, Result
 from runtime.daemon.agents import Agents
 from runtime.daemon.errors import NoStaff
+from runtime.daemon.finding import find
 from runtime.daemon.follow import Follower
 from runtime.daemon.proxy.issued import Issued
-from runtime.daemon.rows import Row, Rows
+from runtime.daemon.rows import Row
 from runtime.daemon.runner import AgentFactory, Runner
 from runtime.daemon.slots import Slots
 from runtime.daemon.totals import Totals
@@ -80,9 +81,11 @@ class Desk:
         client: str | None = None,
         session: str | None = None,
         before: int | None = None,
+        outcome: str | None = None,
     ) -> list[Row]:
         """The newest decisions that match, newest first; ``before``: those before that event."""
-        found = self.ledger.decisions(
+        return find(
+            self.ledger,
             kind=kind,
             chosen=chosen,
             task_id=task_id,
@@ -90,13 +93,9 @@ class Desk:
             client=client,
             session=session,
             before=before,
+            outcome=outcome,
             limit=limit,
         )
-        rows = Rows()
-        for task in dict.fromkeys(event.task_id for event in found):
-            for event in self.ledger.events(task):
-                rows.add(event)
-        return [rows.by_id[event.record.id] for event in found]  # type: ignore[union-attr]
 
     async def totals(self) -> Totals:
         """The sums so far; only what is new since the last time is read."""

@@ -36,6 +36,7 @@ from runtime.core import (
     Gate,
     Kind,
     Outcome,
+    Record,
     Result,
     Step,
     Task,
@@ -118,7 +119,7 @@ def call(task: Task, step: Step, made: Decision, role: str) -> Call:
 
 
 def task_events(number: int) -> Iterator[Event]:
-    """One task of ten events. Every twelfth goes to the General, every fiftieth fails."""
+    """One task of ten events. Every eleventh goes to the General, every fiftieth fails."""
     draw = random.Random(number)
     kind: Kind = KINDS[number % len(KINDS)]
     text = " ".join(draw.choices(WORDS, k=12))
@@ -129,7 +130,7 @@ def task_events(number: int) -> Iterator[Event]:
         session=f"ses_{number // 20:08x}",
     )
     step = Step(task.id.replace("task_", "step_"), task.id, 0, kind, text)
-    worker = "general" if number % 12 == 0 else "local:tool_user"
+    worker = "general" if number % 11 == 0 else "local:tool_user"
     first = decision(task, step, 2 * number, worker)
     second = decision(task, step, 2 * number + 1, worker, previous=first.id)
     role = "general" if worker == "general" else "tool_user"
@@ -137,7 +138,7 @@ def task_events(number: int) -> Iterator[Event]:
         task.id.replace("task_", "act_"), task.id, step.id, "shell", "count", {}, "ls | wc", "read"
     )
     status = "failed" if number % 50 == 0 else "done"
-    records = (
+    records: tuple[Record, ...] = (
         task,
         step,
         first,

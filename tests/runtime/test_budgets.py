@@ -20,7 +20,7 @@ from runtime.budgets import (
     month_start,
     shown,
 )
-from runtime.core import Call, Decision, Event, Record, Result, Task
+from runtime.core import Call, Decision, Event, Purge, Record, Result, Task
 from runtime.ledger import Ledger
 
 NOW = datetime(2026, 5, 20, 15, 0).timestamp()
@@ -53,7 +53,7 @@ def a_decision(id_: str, task: str = "t", chosen: str = "general", **changes: An
 def ledger_of(path: Path, *entries: tuple[float, Record]) -> LedgerSpending:
     ledger = Ledger(path / "ledger.db")
     for at, record in entries:
-        task = record.id if isinstance(record, Task) else record.task_id
+        task = record.id if isinstance(record, Task | Purge) else record.task_id
         ledger.append(Event(task, at, record))
     ledger.close()
     return LedgerSpending(path / "ledger.db")
