@@ -18,6 +18,7 @@ ALLOWED = {
     "runtime/daemon/server.py": {"socket"},  # listens, as listen.py says
     "runtime/daemon/listen.py": {"socket"},  # the Unix socket and TCP, to listen on
     "runtime/daemon/activation.py": {"socket"},  # sockets that systemd hands over
+    "runtime/daemon/mcp/bridge.py": {"httpx2"},  # the same socket, for the MCP SDK
     "runtime/tools/mcp/connection.py": {"httpx2"},  # MCP servers that the user set up by URL
     "runtime/screen/keeper.py": {"socket"},  # the host's name, for the display's cookie
     "runtime/daemon/wire.py": {"httpx"},  # the Unix socket of the local daemon

@@ -15,7 +15,7 @@ from starlette.routing import Match
 
 from models.errors import AidecampError, UsageError
 from runtime.config import DaemonConfig
-from runtime.daemon import measure
+from runtime.daemon import mcp_server, measure
 from runtime.daemon.answers import answer
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import NotFound, Unreadable
@@ -62,6 +62,7 @@ def create_app(
     _errors(app)
     for part in (chat, tasks, decisions, events, savings, policy, models, route, health, metrics):
         app.include_router(part.routes(desk))
+    app.include_router(mcp_server.routes(desk))
     return app
 
 

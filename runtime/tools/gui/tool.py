@@ -169,6 +169,20 @@ class GuiTool:
             **({"frames": self._desk.frames} if self._watch is not None else {}),
         }
 
+    def picture(self) -> bytes:
+        """The screen as it is now, as a PNG. Raises ToolFailed where there is none yet."""
+        import io
+
+        from PIL import Image
+
+        with self._lock:
+            if self._desk is None:
+                raise ToolFailed("No screen is there yet.", hint="Look at it, or act on it, first.")
+            frame = self._desk.screen.frame()
+        file = io.BytesIO()
+        Image.fromarray(frame.rgb).save(file, format="PNG", compress_level=1)
+        return file.getvalue()
+
     def look(self, task: Task, action: Action) -> Outcome:
         """The display went with the process: only a file can tell what happened."""
         start = time.perf_counter()
