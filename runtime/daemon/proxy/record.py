@@ -71,12 +71,16 @@ def without_words(record: Record) -> Record:
         case Step():
             return dataclasses.replace(record, text="")
         case Decision():
-            return dataclasses.replace(record, text="", would_send=None)
+            # A reason may quote what was said: what the verifier missed, a keyword of a rule.
+            given = {**record.given, "score_reason": ""} if record.given else {}
+            return dataclasses.replace(
+                record, text="", reason="", flip="", given=given, would_send=None
+            )
         case Call():
             return dataclasses.replace(record, messages=(), parameters={}, answer="", sent="")
         case Outcome():
             return dataclasses.replace(record, output="", data=None, error="")
         case Result():
-            return dataclasses.replace(record, answer=None)
+            return dataclasses.replace(record, answer=None, reason="")
         case _:
             return record
