@@ -54,9 +54,11 @@ def stop(json_: Json = False) -> None:
 
 @app.command(epilog="Example: aidecamp daemon restart")
 def restart(json_: Json = False) -> None:
-    """Stop the daemon if it runs, and start it."""
+    """Stop the daemon if it runs, and start it. Where the settings are invalid, it runs on."""
+    from runtime.config import load_config
     from runtime.daemon import launch
 
+    load_config().make_policy()
     socket = place.socket_path()
     if launch.answers(socket):
         launch.stop(socket)

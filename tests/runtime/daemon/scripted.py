@@ -35,6 +35,10 @@ async def _nobody(*_: object) -> bool:
     return False
 
 
+NOBODY = Approver(_nobody, _nobody)
+"""Says no."""
+
+
 @dataclass
 class ScriptedAgent:
     """Yields what its script yields, as events."""
@@ -163,7 +167,7 @@ class Daemon:
 
     def make_agent(self, approver: Approver | None) -> ScriptedAgent:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        return ScriptedAgent(script, approver or Approver(_nobody, _nobody))
+        return ScriptedAgent(script, approver or NOBODY)
 
 
 @asynccontextmanager

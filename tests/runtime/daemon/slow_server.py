@@ -1,7 +1,8 @@
-"""A daemon's server with one slow answer: ``python -m tests.runtime.daemon.slow_server FOLDER HOW``.
+"""A daemon's server with one slow answer.
 
-It answers ``begun``, then, on SIGUSR1, ``ended``. ``HOW``: ``kind`` ends when it is cancelled, and
-notes that in ``FOLDER/cancelled``; ``stubborn`` does not end.
+``python -m tests.runtime.daemon.slow_server FOLDER HOW`` answers ``begun``, then, on SIGUSR1,
+``ended``. ``HOW``: ``kind`` ends when it is cancelled, and notes that in ``FOLDER/cancelled``;
+``stubborn`` does not end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from runtime.daemon.desk import Desk
 from runtime.daemon.listen import listen
 from runtime.daemon.server import GRACE_S, QUIET, Server
 from runtime.ledger import Ledger
-from tests.runtime.daemon.scripted import ScriptedAgent, plain
+from tests.runtime.daemon.scripted import NOBODY, ScriptedAgent, plain
 
 
 async def main(folder: Path, stubborn: bool) -> None:
@@ -31,7 +32,7 @@ async def main(folder: Path, stubborn: bool) -> None:
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         try:
             while not go_on.is_set():
-                with suppress(asyncio.CancelledError if stubborn else ()):
+                with suppress(*([asyncio.CancelledError] if stubborn else [])):
                     await go_on.wait()
         except asyncio.CancelledError:
             (folder / "cancelled").touch()
@@ -39,7 +40,7 @@ async def main(folder: Path, stubborn: bool) -> None:
         await send({"type": "http.response.body", "body": b"ended", "more_body": False})
 
     ledger = Ledger(folder / "ledger.db")
-    desk = Desk(ledger, lambda approver: ScriptedAgent(plain, approver), folder)
+    desk = Desk(ledger, lambda approver: ScriptedAgent(plain, approver or NOBODY), folder)
     with listen(folder / "d.sock", QUIET) as listening:
         config = uvicorn.Config(
             app, log_config=None, lifespan="off", timeout_graceful_shutdown=GRACE_S

@@ -83,6 +83,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder of its own for a daemon in a process of its own."""
     monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path))
     monkeypatch.setenv("AIDECAMP_SOCKET", str(tmp_path / "d.sock"))
+    monkeypatch.setenv("AIDECAMP_DAEMON__PORT", "0")
     return tmp_path
 
 
