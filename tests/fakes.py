@@ -248,6 +248,7 @@ class FakeGeneral:
 
         class Handler(Asked):
             protocol_version = "HTTP/1.1" if keep_alive else "HTTP/1.0"
+            disable_nagle_algorithm = True  # else head and body are 40 ms apart
 
             def setup(self) -> None:
                 super().setup()

@@ -22,6 +22,7 @@ from models.base import Message
 from models.errors import UsageError
 from runtime.daemon.proxy.spelling import (
     Edit,
+    Member,
     Path,
     Place,
     members,
@@ -75,6 +76,10 @@ class Outgoing:
     streamed: bool
     json_answer: bool
     """The answer's text is to be JSON."""
+    _members: tuple[Member, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_members", tuple(members(self.text)))
 
     @classmethod
     def of(cls, raw: bytes, redactor: Redactor | None = None) -> Outgoing:
@@ -101,13 +106,15 @@ class Outgoing:
 
     def body(self, model: str) -> bytes:
         """What leaves for ``model``: the text as the client wrote it where nothing is replaced."""
-        text = spliced(self.text, without(members(self.text), OURS))
-        found = members(text)
-        edits = [Edit(m.value, m.end, spelled(model)) for m in found if m.key == "model"]
-        if not edits:  # the client left the choice to us; the server needs a name
+        edits = without(self._members, OURS)
+        named = [m for m in self._members if m.key == "model"]
+        edits += [Edit(m.value, m.end, spelled(model)) for m in named]
+        text = spliced(self.text, edits)
+        if not named:  # the client left the choice to us; the server needs a name
             start = text.index("{") + 1
-            edits = [Edit(start, start, f'"model": {spelled(model)}{", " if found else ""}')]
-        return spliced(text, edits).encode("utf-8")
+            comma = ", " if members(text) else ""
+            text = f'{text[:start]}"model": {spelled(model)}{comma}{text[start:]}'
+        return text.encode("utf-8")
 
     def shown(self, model: str) -> Shown:
         """What leaves for ``model``, read."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
@@ -90,36 +90,53 @@ def _past_numbers(text: str, at: int, path: list[str | int]) -> int:
 def members(text: str) -> list[Member]:
     """The members of the object that ``text`` is. Raises ValueError where it is none."""
     found: list[Member] = []
-    if not isinstance(read(text), dict):
-        raise ValueError("it is no JSON object")
-    at = _space(text, text.index("{") + 1)
-    while text[at] != "}":
-        start = at
-        key, at = _READ.raw_decode(text, at)
-        value = _space(text, _space(text, at) + 1)
-        _, end = _READ.raw_decode(text, value)
-        found.append(Member(key, start, value, end))
+    at = _past(text, 0, "{")
+    while text[at : at + 1] != "}":
+        if found:
+            at = _past(text, at, ",")
+        key, colon = _value(text, at)
+        if not isinstance(key, str) or text[at] != '"':
+            raise ValueError(f"a key is missing at character {at}")
+        value = _past(text, colon, ":")
+        _, end = _value(text, value)
+        found.append(Member(key, at, value, end))
         at = _space(text, end)
-        if text[at] == ",":
-            at = _space(text, at + 1)
+    if (rest := _space(text, at + 1)) < len(text):
+        raise ValueError(f"something follows it at character {rest}")
     return found
 
 
-def read(text: str) -> object:
-    """The value of a JSON text, with its numbers as strings. Raises ValueError."""
+def _past(text: str, at: int, sign: str) -> int:
+    """Where the next thing begins after ``sign``, which must come next."""
+    at = _space(text, at)
+    if text[at : at + 1] != sign:
+        raise ValueError(f"{sign} is missing at character {at}")
+    return _space(text, at + 1)
+
+
+def _value(text: str, at: int) -> tuple[object, int]:
+    """The value that begins at ``at``, with its numbers as strings, and where it ends."""
     try:
-        return _READ.decode(text)
+        return _READ.raw_decode(text, at)
     except RecursionError:
         raise ValueError("it nests too deep") from None
 
 
+def read(text: str) -> object:
+    """The value of a JSON text, with its numbers as strings. Raises ValueError."""
+    value, end = _value(text, _space(text, 0))
+    if (rest := _space(text, end)) < len(text):
+        raise ValueError(f"something follows it at character {rest}")
+    return value
+
+
 def _space(text: str, at: int) -> int:
-    while text[at] in " \t\r\n":
+    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
         at += 1
     return at
 
 
-def without(found: list[Member], keys: Iterable[str]) -> list[Edit]:
+def without(found: Sequence[Member], keys: Iterable[str]) -> list[Edit]:
     """What takes the members named ``keys`` out of an object, with a comma each."""
     keys = frozenset(keys)
     kept = [i for i, member in enumerate(found) if member.key not in keys]
