@@ -82,6 +82,13 @@ class Ledger:
         except (OSError, sqlite3.Error) as error:
             raise self._failure(error) from error
 
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do ``work`` with this thread's reading connection."""
+        try:
+            return work(self._reader())
+        except (OSError, sqlite3.Error) as error:
+            raise self._failure(error) from error
+
     def _submit(self, events: Sequence[Event], waiting: Waiting) -> None:
         lines = [line_of(event) for event in events]
         self._writer.submit(lines, waiting, flush=any(_acts(event) for event in events))
@@ -249,19 +256,17 @@ class Ledger:
             raise self._failure(error) from error
 
     def _read(self, sql: str, values: Sequence[Any]) -> sqlite3.Cursor:
-        try:
-            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = sqlite3.connect(
-                    self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False
-                )
-                connection.execute("PRAGMA query_only = ON")
-                connection.create_function("casefold", 1, str.casefold, deterministic=True)
-                self._local.connection = connection
-                self._readers.append(connection)
-            return connection.execute(sql, values)
-        except (OSError, sqlite3.Error) as error:
-            raise self._failure(error) from error
+        return self.read(lambda connection: connection.execute(sql, values))
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+            connection.execute("PRAGMA query_only = ON")
+            connection.create_function("casefold", 1, str.casefold, deterministic=True)
+            self._local.connection = connection
+            self._readers.append(connection)
+        return connection
 
     def _failure(self, error: Exception) -> StorageFailed:
         return _failure(self.path, self._writer.last_id, error)
