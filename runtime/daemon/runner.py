@@ -37,6 +37,8 @@ class _Run:
     attended: bool = True
     hosted: bool = False
     """A proxied call: whoever sent it drives it."""
+    owner: str = ""
+    """The token whose holder may not approve it; empty: there is none."""
     asked: dict[str, tuple[Waiting, asyncio.Future[bool]]] = field(default_factory=dict)
 
 
@@ -93,6 +95,10 @@ class Runner:
         future.set_result(allow)
         return waiting
 
+    def owner(self, task_id: str) -> str:
+        """The token whose holder may not approve what the task asks. Raises NotFound, Conflict."""
+        return self._run(task_id).owner
+
     def cancel(self, task_id: str) -> None:
         """Stop a task; its end is recorded as ``cancelled``. Raises NotFound, Conflict."""
         driver = self._run(task_id).driver
@@ -100,12 +106,13 @@ class Runner:
             driver.cancel()
 
     @contextlib.contextmanager
-    def hosting(self, task: Task) -> Iterator[Approver]:
+    def hosting(self, task: Task, owner: str = "") -> Iterator[Approver]:
         """A proxied call, as long as the block: what it asks waits here as a task's questions do,
-        and cancelling it cancels the asyncio task that entered the block."""
+        and cancelling it cancels the asyncio task that entered the block. ``owner``: the token
+        whose holder may not approve what it asks."""
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         begun.set_result(None)
-        run = _Run(task, begun, asyncio.current_task(), hosted=True)
+        run = _Run(task, begun, asyncio.current_task(), hosted=True, owner=owner)
         self._runs[task.id] = run
         try:
             yield self._approver(run)

@@ -114,7 +114,7 @@ class Work:
             await asyncio.wait({self._running})
 
     async def _run(self) -> None:
-        with self._desk.runner.hosting(self.task) as approver:
+        with self._desk.runner.hosting(self.task, self.owner) as approver:
             try:
                 mine = Approver(self._asking(approver), self._sending(approver))
                 agent = await asyncio.to_thread(self._desk.make_agent, mine)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 
+from models.errors import Denied
 from runtime.core import Result, Task
 from runtime.daemon.bodies import MAX_ID, AnswerBody, TaskBody
 from runtime.daemon.declared import declared
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import NotFound
+from runtime.daemon.guard import caller
 from runtime.daemon.shapes import (
     Answered,
     Cancelling,
@@ -83,7 +85,13 @@ def routes(desk: Desk) -> APIRouter:
         summary="Let what waits go on",
         **declared("act", 404, 409),
     )
-    async def approve(task_id: Id, body: AnswerBody | None = None) -> Answered:
+    async def approve(task_id: Id, request: Request, body: AnswerBody | None = None) -> Answered:
+        asking = caller(request)
+        if not asking.may("admin") and runner.owner(task_id) == asking.name:
+            raise Denied(
+                f"The token {asking.name!r} began this, so somebody else must approve it.",
+                hint="Approve it in the TUI, or with a token that has admin.",
+            )
         waiting = runner.answer(task_id, True, body.id if body else None)
         return Answered(id=waiting.id, verdict="allow")
 

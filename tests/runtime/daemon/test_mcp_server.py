@@ -220,6 +220,20 @@ async def test_a_client_that_may_only_act_cannot_approve_its_own_action(
     assert questions == []
 
 
+async def test_not_even_over_the_api_may_a_client_approve_what_it_began(served: Served) -> None:
+    async with served.client("act") as client:
+        calling = asyncio.create_task(client.call_tool("do_task", {"task": "one"}))
+        task_id, waiting_id = await asked(served.api)
+        own, other = served.token("act"), served.token("act", "somebody-else")
+        async with httpx.AsyncClient(base_url=served.url, trust_env=False) as http:
+            path, body = f"/v1/tasks/{task_id}/approve", {"id": waiting_id}
+            for token, status in ((own, 403), (other, 200)):
+                bearer = {"Authorization": f"Bearer {token}"}
+                answer = await http.post(path, json=body, headers=bearer)
+                assert answer.status_code == status, answer.text
+        assert (await calling).structured_content["status"] == "done"
+
+
 async def test_an_answer_with_another_token_is_not_heard(served: Served) -> None:
     async def user(context: Any, params: Any) -> ElicitResult:
         return ElicitResult(action="cancel")
