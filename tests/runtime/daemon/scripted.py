@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.agent import Approver
+from runtime.config import Config
 from runtime.core import (
     Action,
     Call,
@@ -23,6 +24,7 @@ from runtime.core import (
     Step,
     Task,
 )
+from runtime.daemon.agents import Agents
 from runtime.daemon.client import Client
 from runtime.daemon.server import serve
 from runtime.daemon.tokens import TokenStore
@@ -171,14 +173,26 @@ class Daemon:
 
 
 @asynccontextmanager
-async def daemon(folder: Path, *scripts: Script) -> AsyncIterator[Daemon]:
+async def daemon(
+    folder: Path, *scripts: Script, agents: Agents | None = None, config: Config | None = None
+) -> AsyncIterator[Daemon]:
+    """``agents``: the models and the team, where it is to have them; its tasks are scripted all the
+    same. ``config``: it listens on TCP, too, as that says."""
     ledger = Ledger(folder / "ledger.db")
     path = folder / "run" / "daemon.sock"
     async with Client(path, tokens=TokenStore(folder)) as client:
         one = Daemon(path, ledger, client, folder, list(scripts or (plain,)))
         stop = asyncio.Event()
         serving = asyncio.create_task(
-            serve(path, ledger, one.make_agent, folder=folder, until=stop)
+            serve(
+                path,
+                ledger,
+                one.make_agent,
+                folder=folder,
+                agents=agents,
+                config=config,
+                until=stop,
+            )
         )
         try:
             await answering(client, serving)

@@ -1,0 +1,1 @@
+"""What schemathesis is given, besides the schema."""
