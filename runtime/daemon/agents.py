@@ -38,6 +38,7 @@ class Agents:
         self._config = config
         self._policy = config.make_policy()
         self._lock = threading.Lock()
+        self._building = threading.Lock()
         self._pool = pool
         self._lent = pool is not None
         self._team: Team | None = None
@@ -77,10 +78,15 @@ class Agents:
         from runtime.team import build_team
 
         pool = self.pool()
-        with self._lock:
-            if self._team is None:
-                self._team = build_team(self._config, self._policy, pool)
-            return self._team
+        # A lock of its own: models load meanwhile, and nobody else waits for them.
+        with self._building:
+            while (team := self._team) is None:
+                config, policy = self._config, self._policy
+                built = build_team(config, policy, pool)
+                with self._lock:
+                    if config is self._config:  # else they changed meanwhile
+                        self._team = built
+            return team
 
     @property
     def resident(self) -> list[Residency]:
