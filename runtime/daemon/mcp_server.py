@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from runtime.daemon.declared import declared
 from runtime.daemon.desk import Desk
+from runtime.daemon.errors import Unsupported
 from runtime.daemon.guard import caller
 from runtime.daemon.mcp.service import Service
 
@@ -41,6 +42,12 @@ def routes(desk: Desk, *, patience_s: float | None = None) -> APIRouter:
         "/mcp", methods=["GET", "POST", "DELETE"], include_in_schema=False, **declared("infer")
     )
     async def mcp(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.method == "POST" and kind != "application/json":
+            # The SDK would refuse it too, but in plain text.
+            raise Unsupported(
+                "A message of MCP is JSON.", hint="Send it with Content-Type: application/json."
+            )
         return _Handover(await sessions.manager(), caller(request).name)
 
     return router
