@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="The record of every decision: list, show, replay, mark, export.",
+    help="The record of every decision: list, show, replay, mark, export, purge.",
     epilog="Example: aidecamp decisions list --kind shell",
 )
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -175,6 +177,75 @@ def export(
     print(
         json.dumps({"events": count, "file": str(file)}) if as_json else f"{count} events in {file}"
     )
+
+
+@app.command("purge", epilog="Example: aidecamp decisions purge --older-than 30d --dry-run")
+def purge_(
+    before: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Tasks that ended before it: 2026-01-01.")
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Ended so long ago: 12h, 30d, 4w.")
+    ] = None,
+    client: Annotated[str | None, typer.Option(help="Only this program's tasks.")] = None,
+    max_mb: Annotated[
+        int | None,
+        typer.Option(min=0, help="The oldest, until the record is no larger (megabytes)."),
+    ] = None,
+    judged: Annotated[
+        bool, typer.Option("--judged", help="Tasks that somebody marked, too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the counts, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove whole tasks from the record for good: by age, by program, or down to a size.
+
+    What is running stays. So does what somebody marked right or wrong, for calibration learns
+    from it. Budgets go on counting what was spent.
+    """
+    from runtime import retention
+    from runtime.commands.run import confirmed
+
+    wanted = retention.Wanted(
+        before=_moment(before, older_than),
+        client=client,
+        max_bytes=None if max_mb is None else max_mb * retention.MB,
+        keep_judged=not judged,
+    )
+    if wanted.before is None and wanted.client is None and wanted.max_bytes is None:
+        hint = "Name --before, --older-than, --client or --max-mb."
+        raise UsageError("Nothing says which tasks to remove.", hint=hint)
+    if as_json and not (yes or dry_run):
+        raise UsageError("--json cannot ask.", hint="Add --yes, or --dry-run for the counts.")
+    with contextlib.closing(Ledger(ledger_path())) as ledger:
+        done, removed = retention.preview(ledger, wanted), False
+        if not as_json:
+            print(done.words("would be removed"))
+        if done.tasks and not dry_run and (yes or confirmed("Remove them for good?")):
+            done, removed = retention.purge(ledger, wanted), True
+    if as_json:
+        print(json.dumps({**done.to_json(), "removed": removed}))
+    elif removed:
+        print(done.words("were removed"))
+
+
+def _moment(before: str | None, older_than: str | None) -> float | None:
+    """The Unix time that ``--before`` or ``--older-than`` means. Raises UsageError."""
+    from runtime.commands.specialize import seconds
+
+    if before is not None and older_than is not None:
+        raise UsageError("--before and --older-than say the same thing.", hint="Give one of them.")
+    if older_than is not None:
+        return time.time() - seconds(older_than)
+    if before is None:
+        return None
+    try:
+        return datetime.fromisoformat(before).timestamp()
+    except ValueError as error:
+        raise UsageError(
+            f"{before!r} is no date.", hint="Write it as 2026-01-31 or 2026-01-31T18:00."
+        ) from error
 
 
 def _write(file: Path, lines: Any) -> int:

@@ -153,7 +153,7 @@ def resumed(recorded: Task, now: Task, *, flag: str | None) -> Task:
 
 async def ask_action(action: Action, reason: str) -> bool:
     """Ask at the terminal whether ``action`` may happen."""
-    return await asyncio.to_thread(_confirm, f"{action.preview}\n  {reason}. Allow?")
+    return await asyncio.to_thread(confirmed, f"{action.preview}\n  {reason}. Allow?")
 
 
 async def ask_send(preview: Mapping[str, Any]) -> bool:
@@ -161,10 +161,11 @@ async def ask_send(preview: Mapping[str, Any]) -> bool:
     from runtime.commands import show
 
     show.console().print(show.would_send(preview))
-    return await asyncio.to_thread(_confirm, "Send this?")
+    return await asyncio.to_thread(confirmed, "Send this?")
 
 
-def _confirm(question: str) -> bool:
+def confirmed(question: str) -> bool:
+    """Ask at the terminal. Whoever says nothing says no."""
     try:
         return input(f"{plain(question, lines=True)} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

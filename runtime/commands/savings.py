@@ -86,9 +86,11 @@ def _print(
 
     console = show.console()
     if not report.totals.calls:
-        console.print(NOTHING)
+        console.print(report.totals.purged_words or NOTHING, markup=False)
         return
     console.print(_kinds(report))
+    if report.totals.purges:
+        console.print(report.totals.purged_words, style="dim", markup=False)
     console.print()
     console.print(_areas(report.areas))
     console.print(

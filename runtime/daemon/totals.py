@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
-from runtime.core import Call, Decision, Event
+from runtime.core import Call, Decision, Event, Purge
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,17 @@ class Share:
 
     calls: int = 0
     local: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What one purge removed from the record."""
+
+    at: float
+    """When, in Unix seconds."""
+    tasks: int
+    calls: int
+    local_calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,8 @@ class Totals:
     by_kind: Mapping[str, Share] = field(default_factory=dict)
     chosen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Decisions by kind, and by who was chosen."""
+    purges: Mapping[str, Gone] = field(default_factory=dict)
+    """By the id of the purge: what the sums lack, but for what was counted before it went."""
 
     @property
     def local_share(self) -> float | None:
@@ -60,7 +74,26 @@ class Totals:
                 escalated=self.escalated + (record.chosen == "general"),
                 chosen=_with_choice(self.chosen, record),
             )
+        if isinstance(record, Purge):
+            # Each record of one purge takes the place of the one before it.
+            gone = Gone(event.at, record.tasks, record.calls, record.local_calls)
+            return replace(moved, purges={**self.purges, record.id: gone})
         return moved
+
+    @property
+    def purged_words(self) -> str:
+        """What the record no longer holds, in a sentence; empty where it holds everything."""
+        if not self.purges:
+            return ""
+        tasks, calls, local = (
+            sum(getattr(gone, name) for gone in self.purges.values())
+            for name in ("tasks", "calls", "local_calls")
+        )
+        last = datetime.fromtimestamp(max(gone.at for gone in self.purges.values()))
+        return (
+            f"{tasks:,} older tasks were removed from the record, last on {last:%Y-%m-%d}: their"
+            f" {calls:,} calls ({local:,} of them local) are not in these figures."
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "local_share": self.local_share}
@@ -69,7 +102,8 @@ class Totals:
     def from_json(body: Mapping[str, Any]) -> Totals:
         values = {k: v for k, v in body.items() if k in Totals.__dataclass_fields__}
         shares = {kind: Share(**share) for kind, share in values.pop("by_kind", {}).items()}
-        return Totals(**values, by_kind=shares)
+        purges = {id_: Gone(**gone) for id_, gone in values.pop("purges", {}).items()}
+        return Totals(**values, by_kind=shares, purges=purges)
 
 
 def _with_choice(
