@@ -9,22 +9,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from models.errors import StorageFailed, UsageError
-from runtime.config import KEYRING_SERVICE, data_dir
+from runtime.config import data_dir
 from runtime.daemon.errors import Conflict, NotFound
+from runtime.daemon.token_places import File, Keyring, Place, Stamp
 
 Scope = Literal["infer", "act", "admin"]
 SCOPES: tuple[Scope, ...] = ("infer", "act", "admin")
@@ -35,11 +33,8 @@ OWN = "own"
 PREFIX = "adc_"
 SECRET_BYTES = 32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-KEYRING_NAME = "daemon tokens"
 LOCK_S = 10.0
 """How long another process may keep the tokens locked."""
-
-_Stamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +96,6 @@ class _Kept:
         return _Kept(own, str(body["own_made"]), tuple(tokens))
 
 
-class _Place(Protocol):
-    """Where the text of the tokens is kept. ``read`` gives None where none was made yet."""
-
-    where: str
-
-    def read(self) -> str | None: ...
-    def write(self, text: str) -> None: ...
-    def stamp(self) -> _Stamp | None: ...
-
-
 class TokenStore:
     """The tokens of one user. Any number of processes may share them; a change is seen at once.
 
@@ -123,9 +108,9 @@ class TokenStore:
     ) -> None:
         self._folder = folder or data_dir()
         path = self._folder / "tokens.json"
-        self._place: _Place = _File(path) if kept_in == "file" else _Keyring(path)
+        self._place: Place = File(path) if kept_in == "file" else Keyring(path)
         self._guard = threading.Lock()
-        self._seen: _Stamp | None = None
+        self._seen: Stamp | None = None
         self._kept = _Kept()
         self._digests: list[tuple[Caller, bytes]] = []
 
@@ -242,120 +227,6 @@ def configured() -> TokenStore:
     from runtime.config import load_config
 
     return TokenStore(kept_in=load_config().daemon.tokens_in)
-
-
-class _File:
-    """A 0600 file, replaced whole."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.where = str(path)
-
-    def stamp(self) -> _Stamp | None:
-        return _stamp(self._path)
-
-    def read(self) -> str | None:
-        try:
-            with self._path.open(encoding="utf-8") as file:
-                _refuse_shared(self._path, os.fstat(file.fileno()))
-                return file.read()
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise StorageFailed(
-                f"{self._path} cannot be read: {error}.", hint="It must be a file of yours."
-            ) from error
-
-    def write(self, text: str) -> None:
-        _replace(self._path, text)
-
-
-class _Keyring:
-    """The system's keyring. A file beside it, rewritten at every change, tells other processes
-    that there was one."""
-
-    def __init__(self, path: Path) -> None:
-        self._mark = path.with_name("tokens.changed")
-        self.where = "The keyring"
-
-    def stamp(self) -> _Stamp | None:
-        return _stamp(self._mark) or (0, 0, 0, 0)
-
-    def read(self) -> str | None:
-        import keyring
-
-        with _keyring_errors():
-            return keyring.get_password(KEYRING_SERVICE, KEYRING_NAME)
-
-    def write(self, text: str) -> None:
-        import keyring
-
-        with _keyring_errors():
-            keyring.set_password(KEYRING_SERVICE, KEYRING_NAME, text)
-            if keyring.get_password(KEYRING_SERVICE, KEYRING_NAME) != text:
-                # keyring's null back end forgets what it is given, and says nothing.
-                raise RuntimeError("it does not keep what it is given")
-        _replace(self._mark, secrets.token_hex(8))
-
-
-@contextmanager
-def _keyring_errors() -> Iterator[None]:
-    try:
-        yield
-    # Back ends let errors of D-Bus and of their own through.
-    except Exception as error:
-        raise StorageFailed(
-            f"The keyring cannot be used for the daemon's tokens: {error}",
-            hint='Unlock it, or set daemon.tokens_in = "file" in config.toml.',
-        ) from error
-
-
-def _refuse_shared(path: Path, info: os.stat_result) -> None:
-    if sys.platform == "win32":
-        return  # Its access lists are not in the mode; the user's profile is private by default.
-    if info.st_uid != os.getuid():
-        raise StorageFailed(
-            f"{path} belongs to another user, so its tokens are not used.",
-            hint="Remove it, or set AIDECAMP_HOME to a folder of yours.",
-        )
-    if info.st_mode & 0o077:
-        raise StorageFailed(
-            f"Other users can read {path}, so its tokens are not used.",
-            hint=f"If nobody did: chmod 600 {path}. Else remove it, and new tokens are made.",
-        )
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole, 0600 from its first moment."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        raise StorageFailed(
-            f"{path} cannot be written: {error}.",
-            hint="Set AIDECAMP_HOME to a folder that you may write.",
-        ) from error
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    try:
-        info = path.stat()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageFailed(
-            f"{path} cannot be read: {error}.", hint="It must be a file of yours."
-        ) from error
-    return (info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_size)
 
 
 def _secret() -> str:
