@@ -67,6 +67,13 @@ class Unanswered(GeneralFailed):
         self.failures = tuple(failures)
         self.status = status
         self.wait_s = wait_s
+        if status == 429:
+            self.http_status = status
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """When to try again, for whoever passes the error on."""
+        return self.wait_s
 
     @property
     def name(self) -> str:

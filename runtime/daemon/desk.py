@@ -70,6 +70,12 @@ class Desk:
         await self.runner.close()
         await self.follower.stop()
 
+    async def close(self) -> None:
+        """Let go of the connections to Generals, once nobody is answered any more."""
+        team = self.agents.staffed if self.agents else None
+        for seat in team.general.seats if team else ():
+            await seat.remote.close()
+
     def rows(
         self,
         kind: str | None = None,

@@ -33,6 +33,7 @@ from runtime.daemon.reload import Reloader
 from runtime.daemon.runner import AgentFactory
 from runtime.daemon.tokens import TokenStore
 from runtime.ledger import Ledger
+from runtime.retention import keep
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class Server(uvicorn.Server):
             server.close()
         await self._desk.stop()
         await super().shutdown(sockets)
+        await self._desk.close()
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=CANCELLED_S)
 
@@ -174,6 +176,9 @@ async def serve(
             ready,
         )
         beside = [asyncio.create_task(_stop_at(server, until))] if until is not None else []
+        if reloader is not None:
+            keeping = keep(ledger, lambda: reloader.config.record)
+            beside.append(asyncio.create_task(keeping, name="retention"))
         try:
             with _reloading(reloader, listening, beside):
                 await server.serve()

@@ -294,6 +294,8 @@ def unanswered(failures: Sequence[tuple[Seat, Unanswered]]) -> Unanswered:
         sent=next((f.sent for _, f in failures if f.sent), ""),
         attempts=sum(f.attempts for _, f in failures),
         failures=[failed_at(s, f) for s, f in failures],
+        status=last.status,
+        wait_s=last.wait_s,
     )
 
 

@@ -28,7 +28,7 @@ class FakeClient(Client):
 
     def put(self, record: Record) -> Event:
         event = Event(
-            record.id if isinstance(record, Task) else record.task_id,
+            record.id if isinstance(record, Task) else getattr(record, "task_id", ""),
             time.time(),
             record,
             len(self.committed) + 1,

@@ -88,9 +88,6 @@ class ChatRequest:
         """True where the Decision is wanted in the body of the answer."""
         return bool(self.aidecamp.get("explain"))
 
-    def forwarded(self, model: str) -> dict[str, Any]:
-        """The body for the General's ``model``: as it came, without what is ours."""
-        return {name: value for name, value in self.body.items() if name != OURS} | {"model": model}
 
 
 READ = {one.name for one in dataclasses.fields(ChatRequest)}

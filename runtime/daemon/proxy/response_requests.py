@@ -65,10 +65,6 @@ class ResponsesRequest(ChatRequest):
     asked: Mapping[str, Any] = field(default_factory=dict)
     """The body as it came."""
 
-    def forwarded(self, model: str) -> dict[str, Any]:
-        """The body for the General's own ``/v1/responses``."""
-        mine = {name: value for name, value in self.asked.items() if name != OURS}
-        return mine | {"model": model}
 
 
 def to_chat(raw: bytes) -> ResponsesRequest:

@@ -112,6 +112,7 @@ async def _first_that_answers(
                 outgoing.body(seat.remote.model),
                 permit,
                 headers=case.asked.headers,
+                streamed=outgoing.streamed,
                 timeout_s=left_s / (len(seats) - number),
             )
         except Unanswered as failure:

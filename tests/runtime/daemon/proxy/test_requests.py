@@ -95,16 +95,6 @@ def test_null_counts_as_absent() -> None:
     assert read(**dict.fromkeys(names.split())).extra == {}
 
 
-def test_what_is_forwarded_is_the_body_as_it_came_without_what_is_ours() -> None:
-    request = read(aidecamp={"explain": True}, anything=[1, {"x": None}], temperature=None)
-    assert request.forwarded("gpt") == {
-        "model": "gpt",
-        "messages": [USER],
-        "anything": [1, {"x": None}],
-        "temperature": None,
-    }
-
-
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

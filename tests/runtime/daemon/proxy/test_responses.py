@@ -138,14 +138,8 @@ def test_its_body_reads_as_the_same_chat_request(changes: dict[str, Any]) -> Non
         assert getattr(chat, name) == getattr(request, name)
 
 
-def test_what_is_forwarded_is_the_body_as_it_came() -> None:
-    request = read(previous_response_id="resp_1", aidecamp={"explain": True})
-    assert request.explain
-    assert request.forwarded("gpt") == {
-        "model": "gpt",
-        "input": "hello",
-        "previous_response_id": "resp_1",
-    }
+def test_the_decision_can_be_asked_for() -> None:
+    assert read(aidecamp={"explain": True}).explain
 
 
 @pytest.mark.parametrize(

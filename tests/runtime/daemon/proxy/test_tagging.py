@@ -108,9 +108,10 @@ def test_what_tools_returned_is_told_once_of_calls_of_ours_alone() -> None:
 def test_a_record_without_words_keeps_its_numbers() -> None:
     step = Step("s", "t", 1, "format", "my secret")
     decision = Decision(
-        "d", "t", "s", "format", "my secret", "general", (), 0.2, 0.5, "r", "a secret word",
-        3.0, given={"score_reason": "a secret", "general": True}, would_send={"messages": ["my secret"]},
-    )  # fmt: skip
+        *("d", "t", "s", "format", "my secret", "general", (), 0.2, 0.5, "r", "a secret word", 3.0),
+        given={"score_reason": "a secret", "general": True},
+        would_send={"messages": ["my secret"]},
+    )
     bare = without_words(decision)
     assert isinstance(bare, Decision)
     assert (bare.probability, bare.rule, dict(bare.given)) == (
