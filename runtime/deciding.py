@@ -96,7 +96,8 @@ class Deciding:
 
     def _weighed(self, first: Decision, task: Task, step: Step, proposal: Proposal) -> Judged:
         signals = signals_of(task, first, proposal)
-        kind = family(task, step)
+        # What a server's tool would do is as unknown as what a task's own functions do.
+        kind = "tool" if proposal.recipe.kind == "tool" else family(task, step)
         return self.team.trust.after(kind, digests(self.team), signals, proposal.confidence)
 
     async def of(

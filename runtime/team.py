@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,7 @@ def build_team(
     from runtime.reach import Reach
     from runtime.roles.formatter import Formatter
     from runtime.roles.refiner import Refiner
-    from runtime.roles.tool_user import ToolUser, from_functions
+    from runtime.roles.tool_user import ToolUser
     from runtime.router import Router
     from runtime.tools.gui.tool import GuiTool
     from runtime.tools.shell.tool import ShellTool
@@ -92,18 +92,9 @@ def build_team(
         "shell": ShellTool(policy),
         "gui": GuiTool(watch=watch, own_display=own_display),
     }
-    mcp = _mcp_tool(config)
+    mcp = mcp_tool(config)
     if mcp is not None:
         tools["tool"] = mcp
-    offered: dict[str, tuple[Recipe, ...]] = {}
-
-    def functions(task: Task) -> tuple[Recipe, ...]:
-        tools_ = task.tools or assistant_tools()
-        key = json.dumps(tools_, sort_keys=True)
-        if key not in offered:
-            offered[key] = from_functions(tools_)
-        # Who brings functions is answered with a call of one of them, and nothing is done here.
-        return offered[key] + (mcp.offered(task) if mcp is not None and not task.tools else ())
 
     return Team(
         router=router,
@@ -114,12 +105,30 @@ def build_team(
         formatter=Formatter(generator, encoder),
         general=build_general(config, policy, pool),
         tools=tools,
-        functions=functions,
+        functions=functions_of(mcp),
         trust=Trust.load(calibration_path()),
     )
 
 
-def _mcp_tool(config: Config) -> McpTool | None:
+def functions_of(mcp: McpTool | None) -> Callable[[Task], tuple[Recipe, ...]]:
+    """What turns a task's functions, or else the assistant's and those of MCP servers, into
+    recipes."""
+    from runtime.roles.functions import from_functions
+
+    offered: dict[str, tuple[Recipe, ...]] = {}
+
+    def functions(task: Task) -> tuple[Recipe, ...]:
+        tools = task.tools or assistant_tools()
+        key = json.dumps(tools, sort_keys=True)
+        if key not in offered:
+            offered[key] = from_functions(tools)
+        # Who brings functions is answered with a call of one of them, and nothing is done here.
+        return offered[key] + (mcp.offered(task) if mcp is not None and not task.tools else ())
+
+    return functions
+
+
+def mcp_tool(config: Config) -> McpTool | None:
     """The tools of the configured MCP servers, none of which is started yet."""
     if not config.mcp:
         return None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from runtime.config import Config
     from runtime.policy import Policy
     from runtime.roster import ToolUserRole
+    from runtime.tools.base import Tool
 
 HISTORY_S = 5.0
 """How old what became of past answers may be, for a decision."""
@@ -45,6 +46,8 @@ class Agents:
         self._store: Store | None = None
         self._generators: dict[str, PooledGenerator] = {}
         self._tool_users: dict[str, ToolUserRole] = {}
+        self._retired: list[Tool] = []
+        """MCP servers of settings that are no longer in force."""
         self._history = NO_HISTORY
         self._history_read = float("-inf")
 
@@ -164,26 +167,39 @@ class Agents:
 
     def reload(self, config: Config, policy: Policy) -> None:
         """Take over what the user changed: from the next task and call on."""
-        from runtime.team import build_general, calibration_path
+        from runtime.team import build_general, calibration_path, functions_of, mcp_tool
         from runtime.tools.shell.tool import ShellTool
         from runtime.trust import Trust
 
         pool = self.pool()
         with self._lock:
+            other_servers = config.mcp != self._config.mcp
+            mcp = mcp_tool(config) if other_servers else None
             self._config, self._policy = config, policy
             if self._team is not None:
+                tools = {**self._team.tools, "shell": ShellTool(policy)}
+                functions = self._team.functions
+                if other_servers:
+                    # Tasks that run go on with the servers that they began with.
+                    if (old := tools.pop("tool", None)) is not None:
+                        self._retired.append(old)
+                    if mcp is not None:
+                        tools["tool"] = mcp
+                    functions = functions_of(mcp)
                 self._team = dataclasses.replace(
                     self._team,
                     general=build_general(config, policy, pool),
-                    tools={**self._team.tools, "shell": ShellTool(policy)},
+                    tools=tools,
+                    functions=functions,
                     trust=Trust.load(calibration_path()),
                 )
 
     def close(self) -> None:
         """Stop what the tools started, and unload the models."""
         with self._lock:
-            for tool in self._team.tools.values() if self._team else ():
+            for tool in (*self._retired, *(self._team.tools.values() if self._team else ())):
                 tool.close()
+            self._retired.clear()
             if self._pool is not None and not self._lent:
                 self._pool.close()
             self._team = self._pool = None

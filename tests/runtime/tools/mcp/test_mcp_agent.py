@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import uvicorn
 
+from models.pool import Pool
 from models.remote import RemoteGenerator
 from runtime.agent import Agent, Approver, Team
-from runtime.config import McpServerConfig
+from runtime.config import Config, McpServerConfig
 from runtime.core import Action, Event, Gate, Outcome, Result, Task, new_id
+from runtime.daemon.agents import Agents
 from runtime.drive import drive
 from runtime.ledger import Ledger, records
 from runtime.policy import Policy
@@ -35,7 +37,7 @@ from tests.fakes import (
 )
 from tests.runtime.tools.mcp.conftest import Make, notes
 from tests.runtime.tools.mcp.server import make as make_server
-from tests.runtime.tools.mcp.test_mcp_tool import lines
+from tests.runtime.tools.mcp.test_mcp_tool import alive, lines
 
 
 def general(url: str = "") -> General:
@@ -260,10 +262,34 @@ async def test_the_general_reads_descriptions_as_data_and_its_call_passes_the_ga
 def test_the_configured_servers_join_the_team_and_start_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime.config import Config
-    from runtime.team import _mcp_tool
+    from runtime.team import mcp_tool
 
     monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path))
-    assert _mcp_tool(Config()) is None
-    tool = _mcp_tool(Config(mcp={"notes": notes(tmp_path)}))
+    assert mcp_tool(Config()) is None
+    tool = mcp_tool(Config(mcp={"notes": notes(tmp_path)}))
     assert tool is not None and tool.recipes == () and lines(tmp_path / "starts") == []
+
+
+def test_servers_that_are_set_up_while_the_daemon_runs_are_taken_over(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path))
+    agents = Agents(Config(), pool)
+    task = Task("task_1", "tea")
+    try:
+        assert "tool" not in agents.team().tools
+        agents.reload(Config(mcp={"notes": notes(tmp_path)}), Policy())
+        first = agents.team()
+        first.tools["tool"].ready(task)  # type: ignore[attr-defined]
+        assert "notes.find" in {r.id for r in first.functions(task)}
+        agents.reload(Config(mcp={"notes": notes(tmp_path, allow=["note"])}), Policy())
+        agents.team().tools["tool"].ready(task)  # type: ignore[attr-defined]
+        ids = {r.id for r in agents.team().functions(task)}
+        assert "notes.note" in ids and "notes.find" not in ids
+        agents.reload(Config(), Policy())
+        assert "tool" not in agents.team().tools
+        pids = [int(pid) for pid in lines(tmp_path / "starts")]
+        assert len(pids) == 2 and all(map(alive, pids))
+    finally:
+        agents.close()
+    assert not any(map(alive, pids))
