@@ -102,8 +102,8 @@ class DaemonConfig(BaseModel):
     """Web pages that may call it, such as ``https://app.example``; none by default."""
     tokens_in: Literal["file", "keyring"] = "file"
     max_body_bytes: int = Field(default=8_000_000, ge=1_000)
-    max_depth: int = Field(default=64, ge=8)
-    """Nesting of a JSON body."""
+    max_depth: int = Field(default=64, ge=8, le=500)
+    """Nesting of a JSON body; Python's own reader stops near 1,000."""
     body_timeout_s: float = Field(default=10.0, gt=0)
     """Until the whole body has come."""
     deadline_s: float = Field(default=120.0, gt=0)
