@@ -8,6 +8,7 @@ use is never unloaded. Every load, unload and refusal is logged and told to ``on
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from models.digest import stamp
-from models.errors import AidecampError, StorageFailed, ToolFailed, UsageError
+from models.errors import AidecampError, StorageFailed, ToolFailed
 from models.footprint import KV_TYPES, KvType
 from models.loading import encoder_slot, generator_slot
 from models.machine import free_memory, return_memory
@@ -134,21 +135,12 @@ class Pool:
             return handle
 
     def load(self, name: str) -> Residency:
-        """Load a catalog entry now: a generator, or the encoder. Waits until it is.
-
-        Raises UsageError (no such entry, or another encoder), ModelMissing, ModelCorrupt,
-        StorageFailed.
-        """
-        from models.catalog import Catalog
-
-        entry = Catalog.load().entry(name)
-        if entry.role == "encoder" and name != ENCODER:
-            raise UsageError(
-                f"The encoder {name!r} cannot be loaded.", hint=f"{ENCODER} is the one in use."
-            )
-        handle = self.encoder() if entry.role == "encoder" else self.generator(name)
+        """Load the encoder, or the generator ``name``, and tell where it lies. Waits until it is
+        loaded. Raises what :meth:`encoder` and :meth:`generator` raise."""
+        handle = self.encoder() if name == ENCODER else self.generator(name)
         with handle.loaded():  # Nothing unloads it before it was looked at.
-            return next(one for one in self.status() if one.name == name)
+            found = next(one for one in self.status() if one.name == name)
+            return dataclasses.replace(found, busy=found.busy - 1)  # but for this look itself
 
     def unload(self, name: str) -> bool:
         """Unload the model ``name``; False where it is in use, or was not loaded."""

@@ -60,6 +60,7 @@ Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
 """Words: more than white space."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS)]
 Toml = Annotated[str, StringConstraints(max_length=MAX_TOML_CHARS)]
+EventId = Annotated[int, Field(ge=0, le=MAX_ID)]
 Json = Annotated[dict[str, Any], BeforeValidator(_json)]
 Number = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
 

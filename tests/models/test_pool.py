@@ -434,3 +434,15 @@ def test_the_pool_checks_by_itself(store: Store) -> None:
     pool.encoder()
     assert unloaded.wait(30)
     pool.close()
+
+
+def test_a_model_is_loaded_and_unloaded_by_name_but_not_while_it_is_in_use(opened: Open) -> None:
+    pool, machine = opened()
+    assert not pool.unload("minilm-l6")
+    loaded = pool.load("minilm-l6")
+    assert (loaded.name, loaded.busy) == ("minilm-l6", 0)
+    with pool.encoder().loaded():
+        assert not pool.unload("minilm-l6")
+    assert pool.unload("minilm-l6") and pool.status() == []
+    assert machine.told == [("loaded", "minilm-l6"), ("unloaded", "minilm-l6")]
+    assert pool.told == {"loaded": 1, "unloaded": 1, "refused": 0}

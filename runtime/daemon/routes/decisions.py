@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from models.errors import UsageError
 from runtime.core import Decision, Event, Kind
-from runtime.daemon.bodies import MAX_ID, MarkBody, ReplayBody
+from runtime.daemon.bodies import EventId, MarkBody, ReplayBody
 from runtime.daemon.declared import Absent, declared
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import Conflict, NotFound
@@ -20,7 +20,8 @@ from runtime.replay import differs
 
 Limit = Annotated[int, Query(ge=1, le=10_000, description="At most this many, newest first.")]
 Before = Annotated[
-    int, Query(ge=1, le=MAX_ID, description="Only those older than this event: the next page.")
+    EventId | Absent,
+    Query(description="Only those older than this event: the next page."),
 ]
 Id = Annotated[str, Path(description="The decision's id.")]
 
@@ -37,7 +38,7 @@ def routes(desk: Desk) -> APIRouter:
         text: str | Absent = None,
         client: str | Absent = None,
         session: str | Absent = None,
-        before: Before | Absent = None,
+        before: Before = None,
         limit: Limit = 100,
     ) -> DecisionsPage:
         # Taken first: what comes meanwhile is told again by the stream, and never missed.

@@ -12,13 +12,13 @@ from sse_starlette.sse import EventSourceResponse
 
 from models.errors import UsageError
 from runtime.core import RECORDS
-from runtime.daemon.bodies import MAX_ID
+from runtime.daemon.bodies import MAX_ID, EventId
 from runtime.daemon.declared import Absent, streamed
 from runtime.daemon.desk import Desk, sse_line
 from runtime.daemon.measure import Meter
 
 HEARTBEAT_S = 10
-After = Annotated[int, Query(ge=0, le=MAX_ID, description="Only events after this one.")]
+After = Annotated[EventId | Absent, Query(description="Only events after this one.")]
 TellTo = Annotated[
     bool, Query(description="False: the stream ends where the record does, for now.")
 ]
@@ -42,9 +42,9 @@ def routes(desk: Desk) -> APIRouter:
     async def events(
         request: Request,
         last_event_id: Annotated[
-            str | None, Header(description="Go on after this event. It wins over `after`.")
+            str | Absent, Header(description="Go on after this event. It wins over `after`.")
         ] = None,
-        after: After | Absent = None,
+        after: After = None,
         task_id: str | Absent = None,
         follow: TellTo = True,
     ) -> EventSourceResponse:

@@ -61,8 +61,12 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.post("/v1/pool/load", summary="Load a model now", **declared("admin", 404, 409))
     def load(body: ModelBody) -> Residency:
-        _entry(_store(desk).catalog, body.model)
-        return desk.staff.pool().load(body.model)
+        from models.pool import ENCODER
+
+        entry = _entry(_store(desk).catalog, body.model)
+        if entry.role == "encoder" and entry.name != ENCODER:
+            raise Conflict(f"Nothing here uses {entry.name}.", hint=f"The encoder is {ENCODER}.")
+        return desk.staff.pool().load(entry.name)
 
     @router.post("/v1/pool/unload", summary="Free a model's memory", **declared("admin", 404, 409))
     def unload(body: ModelBody) -> Unloaded:

@@ -11,9 +11,11 @@ from runtime.daemon.desk import Desk
 from runtime.daemon.settings import config_of
 from runtime.daemon.shapes import SavingsBody, TotalsBody
 
-Model = Annotated[str, Query(description="Price list entry to compare with; else the General's.")]
+Model = Annotated[
+    str | Absent, Query(description="Price list entry to compare with; else the General's.")
+]
 WhatIf = Annotated[
-    list[str],
+    list[str] | Absent,
     Query(
         description="KEY=VALUE, may be repeated: price, model, threshold, alpha, local-share, "
         "watts.",
@@ -40,7 +42,7 @@ def routes(desk: Desk) -> APIRouter:
         response_model=SavingsBody,
         **declared("admin"),
     )
-    def report(model: Model | Absent = None, what_if: WhatIf | Absent = None) -> dict[str, Any]:
+    def report(model: Model = None, what_if: WhatIf = None) -> dict[str, Any]:
         from models.machine import Machine
         from runtime.energy import busy_watts
         from runtime.savings_report import Wish

@@ -166,6 +166,7 @@ class Daemon:
     folder: Path
     scripts: list[Script] = field(default_factory=list)
     """What the next tasks do, in order; the last one repeats."""
+    agents: Agents | None = None
 
     def make_agent(self, approver: Approver | None) -> ScriptedAgent:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
@@ -181,7 +182,7 @@ async def daemon(
     ledger = Ledger(folder / "ledger.db")
     path = folder / "run" / "daemon.sock"
     async with Client(path, tokens=TokenStore(folder)) as client:
-        one = Daemon(path, ledger, client, folder, list(scripts or (plain,)))
+        one = Daemon(path, ledger, client, folder, list(scripts or (plain,)), agents)
         stop = asyncio.Event()
         serving = asyncio.create_task(
             serve(

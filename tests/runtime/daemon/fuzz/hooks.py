@@ -33,6 +33,6 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     method, path = case.method.upper(), case.operation.path
     if method in ("GET", "HEAD") and case.operation.method.upper() != method:
         case.body = NOT_SET  # A GET with a body is refused before anyone looks for its route.
-    if method == "GET" and path == "/v1/events":
-        if str((case.query or {}).get("follow", True)).lower() in YES:
-            case.query = {**(case.query or {}), "follow": "false"}
+    follow = str((case.query or {}).get("follow", True)).lower()
+    if (method, path) == ("GET", "/v1/events") and follow in YES:
+        case.query = {**(case.query or {}), "follow": "false"}
