@@ -144,7 +144,10 @@ class Writer:
         """Do ``work`` in the writer's thread, between two batches, and return what it returns."""
         with self._lock:
             self._check_open()
-            done = self._thread.submit(work, self.connection)
+            try:
+                done = self._thread.submit(work, self.connection)
+            except RuntimeError as error:
+                raise sqlite3.ProgrammingError("it is closed") from error
         return done.result()
 
     def close(self) -> None:
@@ -152,7 +155,8 @@ class Writer:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._thread.submit(self._close)
+                with contextlib.suppress(RuntimeError):  # at the interpreter's end
+                    self._thread.submit(self._close)
         self._thread.shutdown()
 
     def _check_open(self) -> None:
@@ -161,9 +165,16 @@ class Writer:
 
     def _schedule(self) -> None:
         """Call with the lock held."""
-        if self._waiting and not self._draining and not self._closed:
-            self._draining = True
+        if not self._waiting or self._draining or self._closed:
+            return
+        try:
             self._thread.submit(self._drain)
+        except RuntimeError:  # the interpreter is on its way out, and starts no more work
+            self._closed = True
+            while self._waiting:
+                self._waiting.popleft().waiting.settle(sqlite3.ProgrammingError("it is closed"))
+        else:
+            self._draining = True
 
     def _drain(self) -> None:
         """Commit one batch. The next one queues behind other work for this thread."""
