@@ -57,7 +57,7 @@ def chat(client: OpenAI) -> Any:
 
 
 def stream(client: OpenAI) -> Any:
-    ask: Any = {"model": LOCAL, "messages": said("Count: one, two, three"), "max_tokens": 8}
+    ask: Any = {"model": LOCAL, "messages": said("Count: one, two, three"), "max_tokens": 64}
     whole = client.chat.completions.create(**ask)
     chunks = list(
         client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True})
