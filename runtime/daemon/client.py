@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -280,7 +280,7 @@ class Client:
         """``{packs, models}`` of the catalog, each with what of it is here."""
         return await self._wire.get("/v1/store")
 
-    async def pull(self, model: str) -> AsyncIterator[Pulling]:
+    async def pull(self, model: str) -> AsyncGenerator[Pulling, None]:
         """Fetch a model or a pack; how far it is, until it is there. Who stops listening stops
         the pull. Raises ModelMissing, ModelCorrupt, StorageFailed, NotFound."""
         async for kind, data in self._wire.sse("POST", "/v1/store/pull", json={"model": model}):
@@ -300,7 +300,7 @@ class Client:
 
     async def events(
         self, after: int | None = None, task_id: str | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Events as they are committed, each once, over every loss of the connection."""
         async for signal in self.follow(after, task_id):
             if isinstance(signal, Event):
@@ -308,7 +308,7 @@ class Client:
 
     async def follow(
         self, after: int | None = None, task_id: str | None = None
-    ) -> AsyncIterator[Event | Waits | Link]:
+    ) -> AsyncGenerator[Event | Waits | Link, None]:
         """Events, what waits for a person, and the state of the connection; never ends.
 
         ``after`` None: only what comes from now on.
@@ -330,7 +330,7 @@ class Client:
 
     async def _stream(
         self, after: int | None, task_id: str | None
-    ) -> AsyncIterator[Event | Waits | Link]:
+    ) -> AsyncGenerator[Event | Waits | Link, None]:
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         parameters = {"task_id": task_id} if task_id else {}
         lines = self._wire.sse("GET", "/v1/events", headers=headers, params=parameters)

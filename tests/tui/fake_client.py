@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class FakeClient(Client):
 
     async def follow(
         self, after: int | None = None, task_id: str | None = None
-    ) -> AsyncIterator[Event | Waits | Link]:
+    ) -> AsyncGenerator[Event | Waits | Link, None]:
         yield Link(True)
         while True:
             yield await self.signals.get()

@@ -17,7 +17,7 @@ from runtime.daemon.totals import Totals
 
 CHOSEN = frozenset(
     {"general", "declined"}
-    | {f"local:{role}" for role in ("router", "refiner", "tool_user", "formatter", "encoder")}
+    | {f"local:{role}" for role in ("refiner", "tool_user", "formatter", "generator", "encoder")}
 )
 """Workers that are told apart; whatever else the record names is ``other``."""
 

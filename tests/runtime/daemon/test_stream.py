@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ from runtime.core import Event, Result, Task
 from runtime.daemon.client import Client, Link, OwnToken, Waits
 from runtime.daemon.tokens import TokenStore
 from runtime.ledger import Ledger
+from runtime.retention import Wanted, purge
 from tests.runtime.daemon.scripted import asking, daemon, ended
 
 
@@ -157,3 +159,54 @@ async def test_a_stream_of_one_task_tells_only_that_one(tmp_path: Path) -> None:
         served.ledger.append(Event("task_7", 99.0, Result("task_7", "done", 1)))
         events = await take(served.client.events(after=0, task_id="task_7"), 2)
         assert [event.type for event in events] == ["task", "result"]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from runtime.core import Event, Task
+from runtime.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+for number in range(600):
+    task = Task(id=f"task_{number}", text=f"number {number}")
+    ledger.append(Event(task.id, time.time(), task))
+ledger.close()
+"""
+
+
+async def test_nothing_is_missed_or_twice_over_reconnects_while_others_write_and_purge(
+    tmp_path: Path,
+) -> None:
+    async with daemon(tmp_path) as served, asyncio.timeout(60):
+        for number in range(40):
+            ended_task(served.ledger, number)
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WRITER, str(served.ledger.path), cwd=Path(__file__).parents[3]
+        )
+        seen: list[int] = []
+        tasks: set[str] = set()
+        purged = 0
+        while len(tasks) < 600:
+            # A reader that leaves after a handful of events, and comes back where it was.
+            async with aclosing(served.client.events(after=seen[-1] if seen else 0)) as events:
+                async for event in events:
+                    seen.append(event.id)
+                    if isinstance(event.record, Task) and event.task_id.startswith("task_"):
+                        tasks.add(event.task_id)
+                    if len(seen) % 37 == 0 or len(tasks) == 600:
+                        break
+            if not purged and len(seen) > 40:
+                purged = (await asyncio.to_thread(purge, served.ledger, Wanted(before=50.0))).tasks
+        assert await writer.wait() == 0
+        assert purged == 40
+        assert seen == sorted(set(seen))
+        left = {event.id for event in served.ledger.events() if event.id <= seen[-1]}
+        assert left <= set(seen)
+
+
+def ended_task(ledger: Ledger, number: int) -> None:
+    """A task of long ago, over and done."""
+    task = Task(id=f"old_{number}", text=f"old number {number}")
+    result = Result(task.id, "done", number)
+    for record in (task, result):
+        ledger.append(Event(task.id, float(number), record))
