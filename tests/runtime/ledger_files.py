@@ -74,8 +74,7 @@ def tables(path: Path) -> dict[str, list[Any]]:
 def asked(decision: Decision, **changes: object) -> Decision:
     """The same step, given to the General."""
     worst = {"worst": {"usd": 0.05, "tokens": 900, "seconds": 30.0}}
-    made = replace(decision, chosen="general", given=worst)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(decision, **{"chosen": "general", "given": worst, **changes})  # type: ignore[arg-type]
 
 
 def tasks(client: str = "", session: str = "") -> list[list[Record]]:
@@ -110,11 +109,6 @@ def tasks(client: str = "", session: str = "") -> list[list[Record]]:
     records += [call(first), away, remote, Result(task.id, "unsure", "maybe")]
     records += [Judgement("jud_1", task.id, away.id, True)]
 
-    records, task, one, first = begin("unpriced", "parse")
-    away = asked(first, id=f"{client}dec_unpriced", previous=first.id)
-    remote = replace(call(away, role="general", bytes_sent=900), cost_usd=None)  # type: ignore[arg-type]
-    records += [away, remote, Result(task.id, "done", 1)]
-
     records, task, one, first = begin("overruled")
     records += [
         decision(one, id=f"{client}dec_over", previous=first.id, would_send={"messages": []})
@@ -132,7 +126,9 @@ def tasks(client: str = "", session: str = "") -> list[list[Record]]:
         records += [Result(task.id, "denied" if by == "user" else "done", None)]
 
     records, task, one, first = begin("cancelled")
-    records += [asked(first, id=f"{client}dec_cut"), Result(task.id, "cancelled", None)]
+    unpriced = {"worst": {"usd": None, "tokens": 900, "seconds": 30.0}}
+    cut = asked(first, id=f"{client}dec_cut", given=unpriced)
+    records += [cut, Result(task.id, "cancelled", None)]
 
     records, task, one, first = begin("running")
     records += [asked(first, id=f"{client}dec_running", previous=first.id)]
