@@ -113,12 +113,12 @@ class Picker:
         self._last: tuple[str, NDArray[np.float32]] | None = None
         self.calibration = self._calibrate()
 
-    def pick(self, text: str, top: int = 5) -> list[Picked]:
+    def pick(self, text: str, top: int = 5, row: NDArray[np.float32] | None = None) -> list[Picked]:
         """The ``top`` recipes for ``text``, best first. Their probabilities and that of none
-        of these sum to 1."""
+        of these sum to 1. ``row``: the embedding of ``text``, where it is there already."""
         import numpy as np
 
-        scores = self._scores(self.embedding(text), text)
+        scores = self._scores(self.embedding(text) if row is None else row, text)
         shares = _softmax(scores / self.calibration.temperature)
         fits = _sigmoid(
             self.calibration.absent_slope * (float(scores.max()) - self.calibration.absent_at)
@@ -129,9 +129,10 @@ class Picker:
     def embedding(self, text: str) -> NDArray[np.float32]:
         """The embedding of what ``text`` asks for, its names and quotations masked; the last one
         is kept."""
-        if self._last is None or self._last[0] != text:
-            self._last = text, self.encoder.embed([masked(text)])[0]
-        return self._last[1]
+        last = self._last  # Other threads may replace it meanwhile.
+        if last is None or last[0] != text:
+            self._last = last = text, self.encoder.embed([masked(text)])[0]
+        return last[1]
 
     def _scores(
         self, row: NDArray[np.float32], text: str, without: int | None = None
@@ -196,6 +197,11 @@ class _Fit:
         missing = sum(need not in present for need in self.needs)
         unused = sum(not _TAKES[t] & self.takes for t in present)
         return PENALTY_MISSING * missing + PENALTY_UNUSED * unused
+
+
+def picking_key(recipes: Sequence[Recipe]) -> tuple[object, ...]:
+    """What a picker rests on: equal for recipes that it would choose among in the same way."""
+    return tuple((_description(r), tuple(e.text for e in r.examples), _Fit.of(r)) for r in recipes)
 
 
 def _types(found: Sequence[Span]) -> frozenset[SlotType]:

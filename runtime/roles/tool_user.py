@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.base import Encoder, Generation, Generator, Usage
 from models.errors import SchemaRefused, UsageError
@@ -24,11 +26,17 @@ from runtime.core import Call, Decision, Step, Task, new_id
 from runtime.reach import Reach
 from runtime.roles.filling import Filled, fill, first_guess
 from runtime.roles.functions import from_functions, schema_of
-from runtime.roles.picking import Picker
+from runtime.roles.picking import Picker, picking_key
 from runtime.tools.recipe import Picked, Proposal, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["ToolUser", "from_functions"]
 
+PICKERS = 64
+"""Sets of recipes whose embeddings are kept: clients bring their own."""
 CONSIDERED = 5
 """Recipes that are tried on the words before one is chosen."""
 PROBLEM_COST = 2.5
@@ -67,7 +75,8 @@ class ToolUser:
         self.reach = reach or Reach()
         self.encoder = encoder
         self.cache = cache
-        self._pickers: dict[tuple[object, ...], Picker] = {}
+        self._pickers: OrderedDict[tuple[object, ...], Picker] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def models(self) -> tuple[str, str]:
@@ -89,7 +98,7 @@ class ToolUser:
         now = datetime.fromisoformat(task.now) if task.now else datetime.now()
         folder = Path(task.folder) if task.folder else Path.cwd()
         begun = time.perf_counter()
-        picked = await asyncio.to_thread(self._pick, step.text, recipes)
+        picked, embedding = await asyncio.to_thread(self._pick, step.text, recipes)
         ranked = [
             (p, first_guess(step.text, p.recipe, now=now, folder=folder))
             for p in picked[:CONSIDERED]
@@ -122,7 +131,7 @@ class ToolUser:
             "likeness": next((p.score for p in picked if p.recipe is best), 0.0),
         }
         signals |= filled.shape
-        reach = self.reach.of(family(task, step), self._picker(recipes).embedding(step.text))
+        reach = self.reach.of(family(task, step), embedding)
         if reach is not None:
             signals["reach"] = reach
         if filled.margin is not None:
@@ -131,14 +140,31 @@ class ToolUser:
             signals["agreement"] = filled.agreement
         return Proposal(best, filled.arguments, confidence, tuple(problems), signals), calls
 
-    def _pick(self, text: str, recipes: Sequence[Recipe]) -> list[Picked]:
-        return self._picker(recipes).pick(text)
+    def _pick(
+        self, text: str, recipes: Sequence[Recipe]
+    ) -> tuple[list[Picked], NDArray[np.float32]]:
+        """The best of ``recipes``, and the embedding that they were compared with."""
+        picker = self._picker(recipes)
+        embedding = picker.embedding(text)
+        # A picker may be of recipes that read alike and are not these: other values are allowed.
+        own = {id(known): given for known, given in zip(picker.recipes, recipes, strict=True)}
+        picked = picker.pick(text, row=embedding)
+        return [replace(p, recipe=own[id(p.recipe)]) for p in picked], embedding
 
     def _picker(self, recipes: Sequence[Recipe]) -> Picker:
-        key = tuple((r.id, r.does, len(r.examples), len(r.slots)) for r in recipes)
-        if key not in self._pickers:
-            self._pickers[key] = Picker(self.encoder, recipes, self.cache)
-        return self._pickers[key]
+        """The picker for recipes that read like these; the latest ``PICKERS`` are kept."""
+        key = picking_key(recipes)
+        with self._lock:
+            picker = self._pickers.get(key)
+            if picker is not None:
+                self._pickers.move_to_end(key)
+                return picker
+        picker = Picker(self.encoder, recipes, self.cache)
+        with self._lock:
+            self._pickers[key] = picker
+            while len(self._pickers) > PICKERS:
+                self._pickers.popitem(last=False)
+        return picker
 
     def _pick_call(
         self,

@@ -13,7 +13,7 @@ from models.errors import UsageError
 from models.pool import Pool
 from runtime.roles.functions import schema_of
 from runtime.roles.picking import Picker, embed_cached, masked
-from runtime.roles.tool_user import ToolUser, from_functions
+from runtime.roles.tool_user import PICKERS, ToolUser, from_functions
 from tests.bench.dev_roles import OUTSIDE, PARSE
 from tests.fakes import FakeGenerator
 from tests.runtime.roles.support import FUNCTIONS, TOOLS, a_decision, a_step, a_task
@@ -101,6 +101,37 @@ async def test_a_plain_request_becomes_one_sure_call(pool: Pool) -> None:
     (pick,) = calls
     assert (pick.role, pick.model, pick.answer) == ("tool_user", pool.encoder().model, "set_light")
     assert pick.bytes_sent == 0 and pick.tokens_in > 0
+
+
+def order_tool(values: list[str]) -> dict[str, Any]:
+    parameters = {
+        "type": "object",
+        "properties": {"order": {"type": "string", "enum": values, "description": "its number"}},
+        "required": ["order"],
+        "additionalProperties": False,
+    }
+    does = "Sends an order of tea to the kitchen."
+    return {"function": {"name": "send_order", "description": does, "parameters": parameters}}
+
+
+async def test_tools_that_read_alike_keep_each_their_own_values(pool: Pool) -> None:
+    user = ToolUser(FakeGenerator(), pool.encoder())
+    for order in ("q17", "q23"):
+        text = f"Send the order {order} to the kitchen"
+        recipes = from_functions([order_tool([order])])
+        proposal, _ = await user.propose(a_task(text), a_step(text), a_decision(text), recipes)
+        assert proposal.recipe is recipes[0]
+        assert proposal.arguments == {"order": order}
+
+
+async def test_embeddings_of_tools_are_kept_for_so_many_sets_only(pool: Pool) -> None:
+    user = ToolUser(FakeGenerator(), pool.encoder())
+    for number in range(PICKERS + 8):
+        text = "turn the bedroom lights off"
+        tool = {"function": {"name": f"tool_{number}", "parameters": {}}}
+        recipes = (*from_functions([tool]), FUNCTIONS["set_light"])
+        await user.propose(a_task(text), a_step(text), a_decision(text), recipes)
+    assert len(user._pickers) == PICKERS
 
 
 async def test_a_fill_that_asked_the_model_is_a_call_of_its_own(pool: Pool) -> None:
