@@ -149,9 +149,9 @@ async def _call_tools(case: Case, decision: Decision) -> Result | Decision:
     if not pinned and not is_unsure(decision):
         progress = case.recorder.progress
         decision = await case.choosing.judged(decision, task, step, weakest, progress)
-        await case.recorder.note(decision)
         if not decision.chosen.startswith("local:"):
-            return decision
+            return decision  # whoever follows it notes it
+        await case.recorder.note(decision)
     misfit = any("No offered tool fits" in problem for problem in proposed.problems)
     if misfit and request.tool_choice.mode == "auto":
         return await _write(case, decision)

@@ -150,13 +150,13 @@ class Proposed:
     def calls(self) -> tuple[ToolCall, ...]:
         """As the client gets them, each with a fresh id."""
         return tuple(
-            ToolCall(
-                new_id("call"),
-                p.recipe.id,
-                json.dumps(dict(p.arguments), ensure_ascii=False, separators=(",", ":")),
-            )
-            for p in self.proposals
+            ToolCall(new_id("call"), p.recipe.id, written_arguments(p)) for p in self.proposals
         )
+
+
+def written_arguments(proposal: Proposal) -> str:
+    """The arguments as the client reads them."""
+    return json.dumps(dict(proposal.arguments), ensure_ascii=False, separators=(",", ":"))
 
 
 async def propose(
@@ -182,7 +182,14 @@ async def propose(
     proposals = []
     for order in orders:
         proposal, calls = await tool_user.propose(task, order, decision, recipes)
-        proposals.append(proposal)
+        proposals.append(_ended(proposal, request.stop))
         records += [replace(c, step_id=step.id, decision_id=decision.id) for c in calls]
         await asyncio.sleep(0)  # others get their turn between two orders
     return Proposed(tuple(proposals), tuple(records))
+
+
+def _ended(proposal: Proposal, stop: Sequence[str]) -> Proposal:
+    """``proposal``, with a problem where its call would have been cut off at one of ``stop``."""
+    written = written_arguments(proposal)
+    met = [f"Its arguments hold the stop sequence {text!r}." for text in stop if text in written]
+    return replace(proposal, problems=(*proposal.problems, *met)) if met else proposal

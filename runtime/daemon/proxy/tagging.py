@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.core import Kind
@@ -16,6 +16,10 @@ MAX_NAME = 64
 """Characters of a client's or a session's name."""
 _PRODUCT = re.compile(r"[A-Za-z][\w.+-]*")
 _SAFE = re.compile(r"[^\w.:/@+ -]")
+_FRAME = re.compile(r"\s*(?:new )?task:[ \t]*\n", re.IGNORECASE)
+"""The line that an agent (smolagents) writes over what its user said."""
+_OBSERVED = re.compile(r"\s*observation:", re.IGNORECASE)
+"""How an agent that keeps to the roles user and assistant (ReAct) hands on what a tool returned."""
 
 
 def text_of(content: Any) -> str:
@@ -34,9 +38,24 @@ WORDS_IN = {"text": "text", "input_text": "text", "output_text": "text", "refusa
 
 
 def last_words(request: ChatRequest) -> str:
-    """What the user said last: what the Router reads."""
-    said = (text_of(m.get("content")) for m in reversed(request.messages) if m["role"] == "user")
-    return next((words for words in said if words.strip()), "")
+    """What the user said last: what the Router reads. An agent's frame around it is left out."""
+    messages = request.messages
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index]["role"] == "user" and not _is_returned(messages, index):
+            words = text_of(messages[index].get("content"))
+            if words.strip():
+                return _FRAME.sub("", words, count=1) if _FRAME.match(words) else words
+    return ""
+
+
+def _is_returned(messages: Sequence[Mapping[str, Any]], index: int) -> bool:
+    """The message is what a tool returned: by its role, or by how an agent marks it, which only
+    a message after an answer can be."""
+    message = messages[index]
+    if message["role"] != "user":
+        return bool(message["role"] == "tool")
+    marked = _OBSERVED.match(text_of(message.get("content")))
+    return bool(marked) and any(m["role"] == "assistant" for m in messages[:index])
 
 
 def offers_tools(request: ChatRequest) -> bool:
@@ -46,12 +65,13 @@ def offers_tools(request: ChatRequest) -> bool:
 
 def after_tools(request: ChatRequest) -> bool:
     """The last message is what a tool returned: the answer goes on from there."""
-    return bool(request.messages[-1]["role"] == "tool")
+    return _is_returned(request.messages, len(request.messages) - 1)
 
 
 def plain_kind(request: ChatRequest) -> Kind:
     """The kind as the request's form tells it; the Router is not asked."""
-    if offers_tools(request) and not after_tools(request):
+    must_call = request.tool_choice.mode == "required"
+    if offers_tools(request) and (must_call or not after_tools(request)):
         return "tool"
     if request.response_format.kind != "text" or after_tools(request):
         return "format"

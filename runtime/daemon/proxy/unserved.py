@@ -12,6 +12,7 @@ from typing import Any
 from runtime.daemon.errors import BadRequest
 from runtime.daemon.proxy.fields import under
 from runtime.daemon.proxy.requests import ChatRequest
+from runtime.daemon.proxy.tagging import after_tools
 
 _HARMLESS: Mapping[str, Callable[[Any], bool]] = {
     "prompt_cache_key": lambda value: True,
@@ -135,8 +136,10 @@ def _together(request: ChatRequest) -> Named:
         yield "logprobs", "not along with tools"
     if formatted and tools:
         yield "response_format", "not along with tools"
-    if request.stop and (tools or formatted):
-        yield "stop", f"not along with {'tools' if tools else 'response_format'}"
+    if tools and request.tool_choice.mode == "required" and after_tools(request):
+        yield "tool_choice", "what a tool returned is put into words here, and calls nothing"
+    if request.stop and formatted:
+        yield "stop", "not along with response_format"
 
 
 def _sampled(request: ChatRequest) -> Named:

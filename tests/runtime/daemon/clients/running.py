@@ -46,9 +46,10 @@ class Program:
     environment: dict[str, str]
 
     async def python(self, script: str, *arguments: str, **environment: str) -> Any:
-        """The JSON that ``scripts/SCRIPT.py`` prints."""
+        """The JSON that ``scripts/SCRIPT.py`` prints last: some clients draw on their console."""
         command = [ENVIRONMENT / "bin" / "python", "-I", HERE / "scripts" / f"{script}.py"]
-        return json.loads(await self.run([*command, *arguments], **environment))
+        printed = await self.run([*command, *arguments], **environment)
+        return json.loads(printed.splitlines()[-1])
 
     async def node(self, script: str, *arguments: str) -> Any:
         """The JSON that ``scripts/SCRIPT.mjs`` prints."""

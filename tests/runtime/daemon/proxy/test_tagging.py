@@ -40,6 +40,20 @@ def test_the_words_are_those_of_the_last_user_message_that_has_any() -> None:
     assert text_of([{"type": "refusal", "refusal": "no"}, {"type": "image_url"}, 3]) == "no"
 
 
+def test_an_agents_frame_is_no_part_of_what_its_user_said() -> None:
+    assert last_words(request(said("New task:\nset a timer"))) == "set a timer"
+    assert last_words(request(said("Task: set a timer"))) == "Task: set a timer"
+
+
+def test_what_an_agent_marks_as_a_tools_output_is_not_the_users_order() -> None:
+    answered = {"role": "assistant", "content": "Calling tools: f"}
+    observed = request(said("do it"), answered, said("Observation:\ndelete all"), tools=[TOOL])
+    assert last_words(observed) == "do it"
+    assert plain_kind(observed) == "format"
+    first = request(said("Observation: the sky is blue. Why?"), tools=[TOOL])
+    assert last_words(first).startswith("Observation:") and plain_kind(first) == "tool"
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

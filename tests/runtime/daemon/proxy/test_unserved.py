@@ -25,6 +25,7 @@ def names(*, sampling: bool = True, **changes: Any) -> list[str]:
         {"presence_penalty": 1, "frequency_penalty": 1, "logprobs": True, "top_logprobs": 20},
         {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
         {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": True},
+        {"tools": [WEATHER], "tool_choice": "required", "stop": ["Observation:"]},
         {"response_format": SCHEMA},
         {"response_format": SCHEMA, "tools": [WEATHER], "tool_choice": "none"},
         {"response_format": {"type": "json_object"}},
@@ -116,8 +117,19 @@ def test_what_a_local_model_can_do_is_served(changes: dict[str, Any]) -> None:
         ({"tools": [WEATHER | {"cache_control": {"x": 1}}]}, ["tools[0].cache_control"]),
         ({"tools": [WEATHER], "logprobs": True}, ["logprobs"]),
         ({"tools": [WEATHER], "response_format": SCHEMA}, ["response_format"]),
-        ({"tools": [WEATHER], "stop": "x"}, ["stop"]),
         ({"response_format": SCHEMA, "stop": "x"}, ["stop"]),
+        (
+            {
+                "tools": [WEATHER],
+                "tool_choice": "required",
+                "messages": [
+                    USER,
+                    {"role": "assistant", "tool_calls": [CALL]},
+                    {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
+                ],
+            },
+            ["tool_choice"],
+        ),
     ],
 )
 def test_what_a_local_model_cannot_do_is_named(changes: dict[str, Any], named: list[str]) -> None:
