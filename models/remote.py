@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from models.base import Message
 from models.breaker import Breaker
 from models.completions import Completion, NoCompletion, read, read_error
-from models.forwarding import Forwarded, RecordSent, handed_back, handed_on, is_the_clients
+from models.forwarding import Forwarded, RecordSent, Sent, handed_back, handed_on, is_the_clients
 from models.guarded import Guard, Held, Permit
 from models.remote_failures import (
     Failure,
@@ -159,6 +159,7 @@ class RemoteGenerator:
         headers: Mapping[str, str] = MappingProxyType({}),
         streamed: bool = False,
         timeout_s: float | None = None,
+        sent: Sent | None = None,
     ) -> Forwarded:
         """POST ``body`` as it is to ``path``, such as ``/chat/completions``, under the base URL.
 
@@ -166,12 +167,14 @@ class RemoteGenerator:
         the request itself caused (400, 404, 422, …: handed on, and no sign of illness).
         ``headers``: the client's, of which ``forwarding.TO_THE_GENERAL`` leave; the key is always
         ours. ``streamed``: the body asks for a stream, so its first bytes must come as soon as
-        ``patience`` says. ``timeout_s``: less than the usual, to the last byte.
+        ``patience`` says. ``timeout_s``: less than the usual, to the last byte. ``sent``: the
+        account of what leaves, for a caller that may be cancelled meanwhile.
 
         Raises as ``complete`` does. Once the answer has begun it is not asked for again: reading
         it then raises Unanswered where it breaks off.
         """
         call = self._guard.admitted(permit, timeout_s, ready=self._connections)
+        call.sent = call.sent if sent is None else sent
         try:
             response, chunks, first = await self._guard.tried(
                 lambda: self._begun(call, path, body, handed_on(headers), streamed), call

@@ -19,7 +19,10 @@ from runtime.tools.recipe import Proposal
 from runtime.trust import Judged, evidence_of
 
 DECLINED = "declined"
-GENERAL_ALONE = ("out-of-scope", "unserved:", "pinned:general")
+NOT_HERE = ("unserved:", "pinned:general")
+"""Rules of scores under which not even a rule of the policy makes a local worker serve: it would
+leave out what the client asked for."""
+GENERAL_ALONE = ("out-of-scope", *NOT_HERE)
 """Rules of scores under which no local answer is better than none: nothing here is for it, a
 parameter that is not honoured here, a client that asked for the General by name."""
 
@@ -48,7 +51,11 @@ def verdict(scored: Decision, task: Task, given: Given, policy: Policy) -> Verdi
             return Verdict(DECLINED, pin.id, f"{why}; {reason}", threshold, False)
         says = "keeps it here" if pin.route == "local" else "sends it to the General"
         rule, reason = pin.id, f"{pin.words} {says}; the score: {reason}"
-        local = pin.route == "local" and scored.kind != "plan"
+        local = (
+            pin.route == "local"
+            and scored.kind != "plan"
+            and not given.score_rule.startswith(NOT_HERE)
+        )
     elif stays := _hysteresis(scored, threshold, given, policy):
         rule, local = "hysteresis", stays == "local"
         reason = (

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
 from models.base import Token
@@ -15,7 +15,7 @@ from runtime.daemon.desk import Desk
 from runtime.daemon.errors import body_of
 from runtime.daemon.proxy import answers
 from runtime.daemon.proxy.asking import asked_of, headers_of, targets
-from runtime.daemon.proxy.exchange import Exchange, while_there
+from runtime.daemon.proxy.exchange import Exchange, Streamed, while_there
 from runtime.daemon.proxy.parts import Calls, Finish, Head, Part, Raw, Used, Words
 from runtime.daemon.proxy.passing import EVENTS, explained, passed_on
 from runtime.daemon.proxy.requests import ChatRequest, read_chat
@@ -35,10 +35,10 @@ async def chat_answer(desk: Desk, http: Request, token: str) -> Response:
         if not head.forwarded and not request.stream:
             body = await _completion(exchange, head, request)
             return JSONResponse(body, headers=headers_of(head))
-    if head.forwarded:
-        return await passed_on(exchange, head, request)
+        if head.forwarded:
+            return await passed_on(exchange, head, request)
     chunks = _lines(_chunks(exchange, head, request))
-    return StreamingResponse(chunks, media_type=EVENTS, headers=headers_of(head))
+    return Streamed(exchange, chunks, 200, headers_of(head), EVENTS)
 
 
 async def responses_answer(desk: Desk, http: Request, token: str) -> Response:
@@ -50,10 +50,10 @@ async def responses_answer(desk: Desk, http: Request, token: str) -> Response:
         if not head.forwarded and not request.stream:
             body = from_completion(await _completion(exchange, head, request), request)
             return JSONResponse(body, headers=headers_of(head))
-    if head.forwarded:
-        return await passed_on(exchange, head, request)
+        if head.forwarded:
+            return await passed_on(exchange, head, request)
     events = events_from_chunks(_chunks(exchange, head, request), request)
-    return StreamingResponse(events, media_type=EVENTS, headers=headers_of(head))
+    return Streamed(exchange, events, 200, headers_of(head), EVENTS)
 
 
 def _served(

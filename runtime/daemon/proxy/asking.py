@@ -57,10 +57,9 @@ def headers_of(head: Head) -> dict[str, str]:
         "x-aidecamp-decision": head.decision.id,
     }
     if head.unsure:
-        # Headers are Latin-1; a reason may quote the user's words.
+        # Headers are Latin-1 without control characters; a reason may quote the user's words.
+        words = "".join(c if c.isprintable() else " " for c in head.unsure)
         told["x-aidecamp-unsure"] = (
-            " ".join(head.unsure.split())[:MOST_HEADER_CHARS]
-            .encode("ascii", "backslashreplace")
-            .decode()
+            " ".join(words.split())[:MOST_HEADER_CHARS].encode("ascii", "backslashreplace").decode()
         )
     return {**head.headers, **told}

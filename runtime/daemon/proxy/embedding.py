@@ -50,7 +50,7 @@ async def embedded(desk: Desk, http: Request, token: str) -> Response:
         exchange.start(Serving(desk, asked).run, name=f"embeddings for {asked.client}")
         async with while_there(http, exchange):
             head = await exchange.head()
-        return await passed_on(exchange, head, said)
+            return await passed_on(exchange, head, said)
     return await _here(desk, asked, request, target)
 
 

@@ -75,7 +75,7 @@ async def _write(case: Case, decision: Decision) -> Result:
     case.recorder.hold(*calls)
     first = generations[0].usage
     written = sum(c.tokens_out for c in calls)
-    await case.exchange.put(Used(first.tokens_in, written, first.tokens_cached))
+    case.exchange.add(Used(first.tokens_in, written, first.tokens_cached))
     answers = [g.text for g in generations]
     answer = answers[0] if len(answers) == 1 else answers
     return Result(case.task.id, "unsure" if unsure else "done", answer, unsure)
@@ -92,6 +92,12 @@ class _Writer:
         self._loop = asyncio.get_running_loop()
         self._tokens: asyncio.Queue[Sequence[Token] | None] = asyncio.Queue()
         self._stream = TextStream(case.request.stop)
+        self._kept: list[Token] = []
+        """Those whose text waits: it may yet turn out to be no part of the answer."""
+        self._kept_at = 0
+        """Bytes of the answer before them."""
+        self._shown = 0
+        """Bytes of the answer that were handed on."""
 
     async def run(self) -> Generation:
         made = asyncio.create_task(self._generate())
@@ -104,9 +110,8 @@ class _Writer:
                 made.cancel()
                 await asyncio.gather(made, return_exceptions=True)
         await self._begin()
-        if rest := self._stream.finish():
-            await self._case.exchange.put(Words(self._index, rest))
-        await self._case.exchange.put(Finish(self._index, generation.finish))
+        self._hand_on(self._stream.finish(), last=not self._stream.stopped)
+        self._case.exchange.add(Finish(self._index, generation.finish))
         return generation
 
     async def _generate(self) -> Generation:
@@ -121,13 +126,25 @@ class _Writer:
 
     async def _put(self, tokens: Sequence[Token]) -> None:
         await self._begin()
-        text, kept = "", []
+        text = ""
         for token in tokens:
+            if not self._stream.stopped and self._case.request.logprobs:
+                self._kept.append(token)
             text += self._stream.feed(token.piece)
-            if self._case.request.logprobs and not self._stream.stopped:
-                kept.append(token)
-        if text or kept:
-            await self._case.exchange.put(Words(self._index, text, tuple(kept)))
+        self._hand_on(text)
+
+    def _hand_on(self, text: str, *, last: bool = False) -> None:
+        """``text``, with the tokens that it came from; ``last``: with all that are left."""
+        self._shown += len(text.encode("utf-8", "replace"))
+        told: list[Token] = []
+        while self._kept and (last or self._kept_at < self._shown):
+            end = self._kept_at + len(self._kept[0].piece)
+            if self._stream.stopped and end > self._shown:  # the stop text begins in it
+                break
+            told.append(self._kept.pop(0))
+            self._kept_at = end
+        if text or told:
+            self._case.exchange.add(Words(self._index, text, tuple(told)))
 
     async def _begin(self) -> None:
         if not self._case.exchange.begun:
@@ -162,10 +179,10 @@ async def _call_tools(case: Case, decision: Decision) -> Result | Decision:
     written = [{"name": c.name, "arguments": json.loads(c.arguments)} for c in calls]
     generator = await _generator(case)
     await _begin(case, decision, generator, unsure)
-    await case.exchange.put(Calls(0, calls))
-    await case.exchange.put(Finish(0, "tool_calls"))
+    case.exchange.add(Calls(0, calls))
+    case.exchange.add(Finish(0, "tool_calls"))
     tokens_in = max((c.tokens_in for c in proposed.records), default=0)
     tokens_out = sum(c.tokens_out for c in proposed.records if c.serves)
-    await case.exchange.put(Used(tokens_in, tokens_out))
+    case.exchange.add(Used(tokens_in, tokens_out))
     case.desk.issued.note(calls, task.id, step.id)
     return Result(task.id, "unsure" if unsure else "done", written, unsure)

@@ -21,6 +21,8 @@ class Recorder:
         self._task = task
         self._words = words
         self.progress = Progress()
+        self.opened = False
+        """The task itself is on record."""
         self._begun: asyncio.Task[None] | None = None
         self._held: list[tuple[str, Record]] = []
 
@@ -32,8 +34,7 @@ class Recorder:
 
     def begin(self, *records: Record) -> None:
         """Begin to take down; :meth:`settled` is when it is durable."""
-        for record in records:
-            self.progress.note(record)
+        self._look(records)
         entries = [(self._task.id, record) for record in records]
         self._begun = asyncio.create_task(self._append(entries))
 
@@ -45,11 +46,15 @@ class Recorder:
 
     async def note(self, *records: Record) -> None:
         """Durable, in this order and together, when this returns."""
-        for record in records:
-            self.progress.note(record)
+        self._look(records)
         await self.settled()
         held, self._held = self._held, []
         await self._append([*held, *((self._task.id, record) for record in records)])
+
+    def _look(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.progress.note(record)
+            self.opened = self.opened or isinstance(record, Task)
 
     async def note_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         """What the client's tools returned, for calls of earlier answers."""

@@ -89,8 +89,10 @@ class Serving:
                 hint="`aidecamp daemon logs` has the traceback.",
             ) from error
         finally:
+            # A call that was refused before any decision has had nothing on record.
+            ends = (result,) if self._recorder.opened else (self._task, result)
             with contextlib.suppress(AidecampError):
-                await asyncio.shield(self._recorder.note(result))
+                await asyncio.shield(self._recorder.note(*ends))
 
     async def _served(self, exchange: Exchange, approver: Approver) -> Result:
         asked, task, recorder = self._asked, self._task, self._recorder
@@ -173,9 +175,9 @@ async def _there(case: Case, decision: Decision) -> Result | Decision:
     try:
         return await answer_there(case, decision)
     except Unanswered as error:
-        await case.recorder.note(unanswered_call(case, decision, error))
-        if case.exchange.begun:
+        if case.exchange.begun:  # what came of the answer is on record
             raise
+        await case.recorder.note(unanswered_call(case, decision, error))
         progress.failed[case.step.id] = error.message.rstrip(".")
         second = await case.choosing.failing(decision, case.task, case.step, progress)
         if second.chosen == DECLINED:
@@ -186,8 +188,8 @@ async def _there(case: Case, decision: Decision) -> Result | Decision:
 
 def declined(case: Case, decision: Decision) -> AidecampError:
     """Why nobody serves the call, as the client is told."""
-    if str(decision.given.get("score_rule")).startswith("unserved:"):
-        return refused(unserved(case.request), f"A local model ({decision.reason})")
+    if decision.would_send is not None and (found := unserved(case.request)):
+        return refused(found, f"A local model ({decision.reason})")
     ours = f"Decision {decision.id}: aidecamp decisions show {decision.id}."
     if case.task.privacy != "local" and not decision.given.get("general"):
         return NoGeneral(

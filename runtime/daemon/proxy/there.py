@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from models.errors import Denied, GeneralFailed
-from models.forwarding import Forwarded
+from models.forwarding import Forwarded, Sent
 from models.remote import Permit
 from models.remote_failures import Unanswered
 from runtime.core import GENERAL, Call, Decision, Result, new_id
@@ -35,7 +35,7 @@ async def answer_there(case: Case, decision: Decision) -> Result:
     """
     permit = await _permit(case, decision)
     outgoing = await case.choosing.outgoing()
-    seat, answer, failures = await _first_that_answers(case, outgoing, permit)
+    seat, answer, failures = await _first_that_answers(case, decision, outgoing, permit)
     restored = restoring(outgoing, answer.content_type)
     collecting, broken = Collector(answer.content_type), True
     head = Head(
@@ -57,7 +57,11 @@ async def answer_there(case: Case, decision: Decision) -> Result:
         shown = outgoing.shown(seat.remote.model)
         call = _call(case, decision, seat, shown, answer, collected)
         if failures:
-            call = replace(call, parameters={**call.parameters, "failed": failures})
+            call = replace(
+                call,
+                parameters={**call.parameters, "failed": failures},
+                bytes_sent=call.bytes_sent + sum(f["bytes_sent"] for f in failures),
+            )
         if broken:
             call = replace(call, parameters={**call.parameters, "cut": True})
         await asyncio.shield(case.recorder.note(call))
@@ -93,7 +97,7 @@ async def _permit(case: Case, decision: Decision) -> Permit:
 
 
 async def _first_that_answers(
-    case: Case, outgoing: Outgoing, permit: Permit
+    case: Case, decision: Decision, outgoing: Outgoing, permit: Permit
 ) -> tuple[Seat, Forwarded, list[dict[str, Any]]]:
     """Each General in order of preference, until one answers."""
     seats = case.choosing.seats()
@@ -106,6 +110,7 @@ async def _first_that_answers(
         left_s = limit_s - (time.monotonic() - begun)
         if failures and left_s <= 0:
             break
+        sent = Sent()
         try:
             answer = await seat.remote.forward(
                 case.asked.path,
@@ -114,9 +119,16 @@ async def _first_that_answers(
                 headers=case.asked.headers,
                 streamed=outgoing.streamed,
                 timeout_s=left_s / (len(seats) - number),
+                sent=sent,
             )
         except Unanswered as failure:
             failures.append((seat, failure))
+        except asyncio.CancelledError:
+            left = sent.total + sum(f.bytes_sent for _, f in failures)
+            if left:
+                call = _stopped_call(case, decision, seat, outgoing.shown(seat.remote.model))
+                await asyncio.shield(case.recorder.note(replace(call, bytes_sent=left)))
+            raise
         else:
             return seat, answer, [failed_at(s, f) for s, f in failures]
     raise unanswered(failures)
@@ -176,6 +188,34 @@ def _written(collected: Collected) -> str:
     if not calls:
         return "\n".join(words)
     return json.dumps([*words, *calls], ensure_ascii=False)
+
+
+def _stopped_call(case: Case, decision: Decision, seat: Seat, shown: Shown) -> Call:
+    """The record of a call that was stopped before it was answered. It may be billed all the same:
+    what it asked counts, by the local tokenizer's estimate."""
+    tokens_in = case.team.general.count_tokens("\n".join(m["content"] for m in _said(shown)))
+    return Call(
+        id=new_id("call"),
+        task_id=case.task.id,
+        step_id=case.step.id,
+        decision_id=decision.id,
+        kind=case.step.kind,
+        role=GENERAL,
+        model=seat.remote.model,
+        messages=_said(shown),
+        parameters={
+            **parameters_of(case.request),
+            "general": seat.name,
+            "to": seat.remote.base_url,
+            "tokens": "estimated",
+            "cut": True,
+        },
+        answer="",
+        confidence=None,
+        tokens_in=tokens_in,
+        tokens_out=0,
+        cost_usd=seat.cost(tokens_in, 0),
+    )
 
 
 def unanswered_call(case: Case, decision: Decision, failure: Unanswered) -> Call:
