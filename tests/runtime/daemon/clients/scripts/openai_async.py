@@ -54,13 +54,14 @@ async def together(client: AsyncOpenAI) -> Any:
     """Calls at once: each gets its own answer."""
 
     async def one(number: int) -> str | None:
-        schema = {"type": "object", "properties": {"id": {"const": number}}}
+        schema: Any = {"type": "object", "properties": {"id": {"const": number}}}
         schema |= {"required": ["id"], "additionalProperties": False}
         form = {"type": "json_schema", "json_schema": {"name": "one", "schema": schema}}
         answer = await client.chat.completions.create(
             **body(f"Number {number}", response_format=form)
         )
-        return answer.choices[0].message.content
+        content: str | None = answer.choices[0].message.content
+        return content
 
     return await asyncio.gather(*map(one, range(6)))
 
