@@ -17,7 +17,7 @@ from runtime.core import GENERAL, Candidate, Decision, Step, Task, new_id
 from runtime.daemon.proxy.local import MAX_TOKENS
 from runtime.daemon.proxy.outgoing import Outgoing
 from runtime.daemon.proxy.requests import ChatRequest
-from runtime.daemon.proxy.tagging import text_of
+from runtime.daemon.proxy.tagging import after_tools, offers_tools, text_of
 from runtime.daemon.proxy.targets import Target
 from runtime.deciding import Deciding
 from runtime.decisions import DECLINED, verdict
@@ -28,10 +28,6 @@ from runtime.progress import Progress
 from runtime.redact import Redactor
 from runtime.roles.general import Seat
 from runtime.roster import Approver, Team
-
-UNJUDGED = ("format", "dialogue", "refine", "repair", "gui", "shell")
-"""Kinds of which a local answer to a client is words: no score says afterwards whether it is
-right, so what is promised of it decides before."""
 
 
 class Choosing(Deciding):
@@ -73,7 +69,9 @@ class Choosing(Deciding):
         scored = await asyncio.to_thread(
             self.team.router.route, task, step, self.policy, general=self.general_name()
         )
-        if step.kind in UNJUDGED and scored.chosen != GENERAL:
+        words = not offers_tools(self.request) or after_tools(self.request)
+        if words and scored.chosen != GENERAL:
+            # No score says afterwards whether words are right: what is promised of them decides.
             scored = replace(scored, rule=f"accept:{step.kind}")
         return await self.of(scored, task, step, progress)
 

@@ -188,10 +188,11 @@ async def _there(case: Case, decision: Decision) -> Result | Decision:
 
 def declined(case: Case, decision: Decision) -> AidecampError:
     """Why nobody serves the call, as the client is told."""
-    if decision.would_send is not None and (found := unserved(case.request)):
+    wanted = decision.would_send is not None
+    if wanted and (found := unserved(case.request)):
         return refused(found, f"A local model ({decision.reason})")
     ours = f"Decision {decision.id}: aidecamp decisions show {decision.id}."
-    if case.task.privacy != "local" and not decision.given.get("general"):
+    if wanted and case.task.privacy != "local" and not decision.given.get("general"):
         return NoGeneral(
             f"Only the General could serve this call: {decision.reason}.",
             hint=f"Configure one, or ask for local/NAME. {ours}",
