@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 from models.digest import Stamp, stamp
-from models.llama_context import Placement
+
+if TYPE_CHECKING:
+    from models.llama_context import Placement
 
 
 class Closable(Protocol):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 
 from models.errors import StorageFailed
-from runtime.config import KEYRING_SERVICE
 
 KEYRING_NAME = "daemon tokens"
 
@@ -70,11 +69,15 @@ class Keyring:
     def read(self) -> str | None:
         import keyring
 
+        from runtime.config import KEYRING_SERVICE
+
         with _keyring_errors():
             return keyring.get_password(KEYRING_SERVICE, KEYRING_NAME)
 
     def write(self, text: str) -> None:
         import keyring
+
+        from runtime.config import KEYRING_SERVICE
 
         with _keyring_errors():
             keyring.set_password(KEYRING_SERVICE, KEYRING_NAME, text)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Literal
 
 from models.errors import StorageFailed, UsageError
-from runtime.config import data_dir
 from runtime.daemon.errors import Conflict, NotFound
 from runtime.daemon.token_places import File, Keyring, Place, Stamp
 
@@ -106,7 +105,11 @@ class TokenStore:
     def __init__(
         self, folder: Path | None = None, kept_in: Literal["file", "keyring"] = "file"
     ) -> None:
-        self._folder = folder or data_dir()
+        if folder is None:
+            from runtime.config import data_dir
+
+            folder = data_dir()
+        self._folder = folder
         path = self._folder / "tokens.json"
         self._place: Place = File(path) if kept_in == "file" else Keyring(path)
         self._guard = threading.Lock()

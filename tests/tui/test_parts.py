@@ -112,9 +112,10 @@ def test_the_tui_loads_nothing_of_the_runtime_but_client_and_records() -> None:
     assert loaded == set(eval(out)), out
     assert {m for m in loaded if not m.startswith("runtime.daemon")} <= {
         "runtime.core",
-        "runtime.config",
         "runtime.plain",
-        "runtime.policy",
+        "models.counters",
+        "models.digest",
         "models.errors",
+        "models.residency",
     }
     assert not loaded & {"runtime.daemon.server", "runtime.daemon.app", "runtime.daemon.runner"}
