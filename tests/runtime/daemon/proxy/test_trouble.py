@@ -42,7 +42,9 @@ def all_of(daemon: Proxied, type_: str) -> list[Any]:
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(20):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.01)
 
 
