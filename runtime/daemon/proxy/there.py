@@ -52,23 +52,43 @@ async def answer_there(case: Case, decision: Decision) -> Result:
         await _hand_on(case, collecting, restored.end())
         broken = False
     finally:
-        await answer.aclose()
-        collected = collecting.end()
-        shown = outgoing.shown(seat.remote.model)
-        call = _call(case, decision, seat, shown, answer, collected)
-        if failures:
-            call = replace(
-                call,
-                parameters={**call.parameters, "failed": failures},
-                bytes_sent=call.bytes_sent + sum(f["bytes_sent"] for f in failures),
-            )
-        if broken:
-            call = replace(call, parameters={**call.parameters, "cut": True})
-        await asyncio.shield(case.recorder.note(call))
+        # Whatever cancels us, the record is finished.
+        collected, call = await asyncio.shield(
+            _ended(case, decision, seat, outgoing, answer, collecting, failures, broken=broken)
+        )
     if answer.status >= 400:
         return Result(case.task.id, "failed", None, f"the General refused: {answer.status}")
     case.desk.issued.note(collected.calls, case.task.id, case.step.id)
     return Result(case.task.id, "done", call.answer)
+
+
+async def _ended(
+    case: Case,
+    decision: Decision,
+    seat: Seat,
+    outgoing: Outgoing,
+    answer: Forwarded,
+    collecting: Collector,
+    failures: list[dict[str, Any]],
+    *,
+    broken: bool,
+) -> tuple[Collected, Call]:
+    """The connection let go of, and what was asked and answered on record."""
+    await answer.aclose()
+    collected = collecting.end()
+    shown = outgoing.shown(seat.remote.model)
+    # Counting tokens takes a while where the General did not, and the request is long.
+    call = await asyncio.to_thread(_call, case, decision, seat, shown, answer, collected)
+    if failures:
+        call = replace(
+            call,
+            parameters={**call.parameters, "failed": failures},
+            bytes_sent=call.bytes_sent + sum(f["bytes_sent"] for f in failures),
+        )
+    if broken:
+        call = replace(call, parameters={**call.parameters, "cut": True})
+    await case.recorder.note(call)
+    return collected, call
 
 
 async def _hand_on(case: Case, collecting: Collector, data: bytes) -> None:
@@ -126,8 +146,7 @@ async def _first_that_answers(
         except asyncio.CancelledError:
             left = sent.total + sum(f.bytes_sent for _, f in failures)
             if left:
-                call = _stopped_call(case, decision, seat, outgoing.shown(seat.remote.model))
-                await asyncio.shield(case.recorder.note(replace(call, bytes_sent=left)))
+                await asyncio.shield(_stopped(case, decision, seat, outgoing, left))
             raise
         else:
             return seat, answer, [failed_at(s, f) for s, f in failures]
@@ -190,11 +209,15 @@ def _written(collected: Collected) -> str:
     return json.dumps([*words, *calls], ensure_ascii=False)
 
 
-def _stopped_call(case: Case, decision: Decision, seat: Seat, shown: Shown) -> Call:
-    """The record of a call that was stopped before it was answered. It may be billed all the same:
-    what it asked counts, by the local tokenizer's estimate."""
-    tokens_in = case.team.general.count_tokens("\n".join(m["content"] for m in _said(shown)))
-    return Call(
+async def _stopped(
+    case: Case, decision: Decision, seat: Seat, outgoing: Outgoing, bytes_sent: int
+) -> None:
+    """Records a call that was stopped before it was answered. It may be billed all the same: what
+    it asked counts, by the local tokenizer's estimate."""
+    said = _said(outgoing.shown(seat.remote.model))
+    count = case.team.general.count_tokens
+    tokens_in = await asyncio.to_thread(count, "\n".join(m["content"] for m in said))
+    call = Call(
         id=new_id("call"),
         task_id=case.task.id,
         step_id=case.step.id,
@@ -202,7 +225,7 @@ def _stopped_call(case: Case, decision: Decision, seat: Seat, shown: Shown) -> C
         kind=case.step.kind,
         role=GENERAL,
         model=seat.remote.model,
-        messages=_said(shown),
+        messages=said,
         parameters={
             **parameters_of(case.request),
             "general": seat.name,
@@ -215,7 +238,9 @@ def _stopped_call(case: Case, decision: Decision, seat: Seat, shown: Shown) -> C
         tokens_in=tokens_in,
         tokens_out=0,
         cost_usd=seat.cost(tokens_in, 0),
+        bytes_sent=bytes_sent,
     )
+    await case.recorder.note(call)
 
 
 def unanswered_call(case: Case, decision: Decision, failure: Unanswered) -> Call:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from models.pool import Pool
-from runtime.core import Decision, Result, Task
+from runtime.core import Call, Decision, Result, Task
 from runtime.ledger import records
 from tests.fakes import FakeGeneral
 from tests.runtime.daemon.bad_requests import CHAT, Bad, Maker
@@ -152,7 +152,7 @@ async def test_bad_calls_are_answered_and_each_has_one_end(
             assert sorted(tasks) == sorted(result.task_id for result in records(events, Result))
             made = [decision.id for decision in records(events, Decision)]
             assert len(made) == len(set(made))
-            sent = sum(e.record.bytes_sent for e in daemon.ledger.events(types=["call"]))
+            sent = sum(call.bytes_sent for call in records(events, Call))
             assert sent == sum(map(len, general.received))
             counters = pool.generator().counters
             assert counters is not None and counters.running == 0
