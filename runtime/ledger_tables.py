@@ -199,10 +199,11 @@ SECOND = (
         row="",
         tail=" FROM events WHERE type = 'task' ORDER BY id",
     ),
+    # The plus signs: found by task, of whose events there are few, and not by type.
     """
     UPDATE tasks SET
-        ended_at = (SELECT max(at) FROM events WHERE task_id = tasks.id AND type = 'result'),
-        judged = EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id AND type = 'judgement')
+        ended_at = (SELECT max(at) FROM events WHERE task_id = tasks.id AND +type = 'result'),
+        judged = EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id AND +type = 'judgement')
     """,
     _DECISION,
     *(_endings_there(type_, word) for type_, word in _WORDS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sqlite3
 import subprocess
 import sys
@@ -22,8 +24,10 @@ from runtime.core import (
     Outcome,
     Result,
     Task,
+    to_json,
 )
 from runtime.ledger import Ledger, open_actions, result_of
+from tests.runtime.ledger_files import events, tasks
 
 
 def decision(id_: str = "dec_1", kind: str = "shell", chosen: str = "local:tool_user") -> Decision:
@@ -208,3 +212,14 @@ def test_what_was_told_is_not_hidden_behind_what_merely_ran(tmp_path: Path) -> N
     assert {e.task_id for e in ledger.told(limit=5)} == {"first", "later"}
     assert {e.task_id for e in ledger.told(limit=1)} == {"later"}
     ledger.close()
+
+
+def test_a_record_s_json_is_that_of_the_standard_library() -> None:
+    nested = Task("t", "x", tools=({"a": (1, [2.5, None, {"b": True}])},), schema={"type": ["x"]})
+    for record in (nested, decision(), action("a"), *(e.record for e in events(*tasks("c")))):
+        body = dataclasses.asdict(record)
+        assert json.dumps(to_json(record)) == json.dumps(body)
+        assert to_json(record) is not to_json(record)
+    schema = nested.schema
+    assert to_json(nested)["schema"] == schema
+    assert to_json(nested)["schema"] is not schema  # a copy: who changes it changes no record
