@@ -3,7 +3,7 @@ whether the answers that were given as sure still hold their promise."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runtime.calibration import Calibration, Row
 from runtime.core import Event, Task
@@ -44,3 +44,17 @@ def drifts(
         if one.local and one.said and promised and one.at > since:
             kept.append((one.kind, models, not one.right))
     return watch_each(kept, alpha)
+
+
+def recalibrate(
+    events: Sequence[Event], alpha: float, calibration: Calibration, files: Callable[[], str]
+) -> dict[str, str]:
+    """Kinds that want calibrating again, and why it is thought so. ``files``: the digests of the
+    model files in use (``runtime.trust.digests``), asked only where it matters."""
+    drifted = {
+        (kind, of): watch.reason
+        for (kind, of), watch in drifts(events, alpha, calibration).items()
+        if watch.recalibrate
+    }
+    in_use = files() if drifted else ""
+    return {kind: reason for (kind, of), reason in drifted.items() if of == in_use}

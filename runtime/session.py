@@ -21,7 +21,7 @@ from runtime.drive import drive
 from runtime.ledger import Ledger
 from runtime.outcomes import History
 from runtime.policy import Policy
-from runtime.recall import drifts
+from runtime.recall import recalibrate
 from runtime.report import summary
 from runtime.team import build_team, ledger_path, prefixes_path
 from runtime.trust import digests
@@ -103,11 +103,7 @@ def open_session(
             stack.callback(tool.close)
         told = ledger.told()
         agent = Agent(team, policy, approver, LedgerSpending(ledger.path), History.of(told))
-        drifted = {
-            kind: watch.reason
-            for (kind, files), watch in drifts(
-                told, policy.risk_alpha, team.trust.calibration
-            ).items()
-            if watch.recalibrate and files == digests(team)
-        }
+        drifted = recalibrate(
+            told, policy.risk_alpha, team.trust.calibration, lambda: digests(team)
+        )
         yield Session(config, policy, ledger, team, agent, pool.encoder(), drifted)

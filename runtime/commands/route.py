@@ -1,9 +1,14 @@
-"""``aidecamp route``: the Decision alone, nothing executed."""
+"""``aidecamp route``: the Decision alone, nothing executed.
+
+The daemon's models tell it where one runs with the same settings; else they are loaded here.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,10 +29,14 @@ def route(
     explain: Annotated[
         bool, typer.Option("--explain", help="What moved the score, and what would change it.")
     ] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="In this process, also where the daemon runs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Show who would serve a step, with what probability, and why. Nothing is executed."""
     from runtime.accept import check_task
+    from runtime.commands.by_daemon import decision_by_daemon
     from runtime.commands.run import one_of
     from runtime.config import load_config
     from runtime.core import to_json
@@ -41,7 +50,8 @@ def route(
         privacy=config.privacy,
     )
     check_task(task, policy)
-    decision = _decide(task, config, policy)
+    decision = None if here else asyncio.run(decision_by_daemon(task, config, _tell))
+    decision = decision or _decide(task, config, policy)
     if as_json:
         print(json.dumps(to_json(decision), ensure_ascii=False))
         return
@@ -51,6 +61,10 @@ def route(
     console.print(explained.explained(decision) if explain else show.one_decision(decision))
     if not config.line_up() and decision.chosen == "general":
         console.print(_alone(decision, task, policy), style="yellow", markup=False)
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 def _alone(decision: Decision, task: Task, policy: Policy) -> str:

@@ -1,4 +1,8 @@
-"""``aidecamp run``: one task, in this process, shown live or as one JSON object."""
+"""``aidecamp run``: one task, shown live or as one JSON object.
+
+The daemon runs it where one runs with the same settings; else, and where this command's own
+display or General is wanted, this process does.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +57,9 @@ def run(
         bool, typer.Option("--dry-run", help="Decide and show; do nothing.")
     ] = False,
     resume: Annotated[str | None, typer.Option(help="Go on with a task that was cut off.")] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="In this process, also where the daemon runs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Do a task on this machine. Exit code: 0 done, 10 unsure, 11 declined, 9 denied, 1 failed."""
@@ -77,7 +84,10 @@ def run(
         yes=yes,
         budget_usd=budget_usd,
     )
-    body = execute(
+    body = None
+    if not (here or watch or own_display or general or resume):
+        body = by_daemon(wanted, privacy=privacy, quiet=as_json)
+    body = body or execute(
         wanted,
         privacy=privacy,
         general=general,
@@ -89,6 +99,41 @@ def run(
     if as_json:
         print(json.dumps(body, ensure_ascii=False))
     raise typer.Exit(EXIT_CODES[body["status"]])
+
+
+def by_daemon(
+    task: Task, *, privacy: str | None = None, quiet: bool = False
+) -> dict[str, Any] | None:
+    """Have the daemon run ``task``, as ``execute`` would; None where none runs that may."""
+    from runtime.accept import check_task
+    from runtime.agent import Approver
+    from runtime.commands import show
+    from runtime.commands.by_daemon import drifted, task_by_daemon
+    from runtime.config import load_config
+
+    config = load_config()
+    task = dataclasses.replace(task, privacy=load_config(privacy=privacy).privacy)
+    check_task(task, config.make_policy())
+    console = show.console(stderr=quiet)
+    started: list[str] = []
+    try:
+        body = asyncio.run(
+            task_by_daemon(
+                task,
+                config,
+                approver=Approver(ask_action, ask_send) if _interactive(quiet) else None,
+                on_event=show.nothing if quiet else show.live(console),
+                on_start=started.append,
+                tell=_tell,
+            )
+        )
+    except KeyboardInterrupt:
+        if started:
+            console.print(_stopped(started[0]))
+        raise
+    if body is not None and not quiet:
+        _show_end(body, drifted(config))
+    return body
 
 
 def execute(
@@ -113,8 +158,7 @@ def execute(
     if resume is None:
         check_task(task, config.make_policy())  # before anything heavy is loaded
     console = show.console(stderr=quiet)
-    interactive = sys.stdin.isatty() and sys.stdout.isatty() and not quiet
-    approver = Approver(ask_action, ask_send) if interactive else None
+    approver = Approver(ask_action, ask_send) if _interactive(quiet) else None
     with open_session(
         privacy=privacy, general=general, approver=approver, watch=watch, own_display=own_display
     ) as session:
@@ -124,16 +168,35 @@ def execute(
         try:
             body = asyncio.run(session.run(task, on_event, resume=resume is not None))
         except KeyboardInterrupt:
-            console.print(f"stopped; the record is kept: aidecamp decisions list --task {task.id}")
+            console.print(_stopped(task.id))
             raise
         drifted = session.drifted
     if not quiet:
-        console.print()
-        console.print(show.answer(body["answer"]))
-        console.print(show.ending(body))
-        for kind, why in drifted.items():
-            console.print(f"{kind}: {why} (aidecamp calibrate run)", style="yellow", markup=False)
+        _show_end(body, drifted)
     return body
+
+
+def _interactive(quiet: bool) -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty() and not quiet
+
+
+def _tell(message: str) -> None:
+    print(plain(message), file=sys.stderr)
+
+
+def _stopped(task_id: str) -> str:
+    return f"stopped; the record is kept: aidecamp decisions list --task {task_id}"
+
+
+def _show_end(body: Mapping[str, Any], drifted: Mapping[str, str]) -> None:
+    from runtime.commands import show
+
+    console = show.console()
+    console.print()
+    console.print(show.answer(body["answer"]))
+    console.print(show.ending(body))
+    for kind, why in drifted.items():
+        console.print(f"{kind}: {why} (aidecamp calibrate run)", style="yellow", markup=False)
 
 
 def resumed(recorded: Task, now: Task, *, flag: str | None) -> Task:

@@ -6,15 +6,17 @@ otherwise, and one with other settings could send words where this command would
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from runtime.config import Config
+    from runtime.daemon.client import Client
 
 
 def fingerprint(config: Config) -> str:
@@ -36,23 +38,26 @@ def differs(health: Mapping[str, Any], config: Config, ledger: Path) -> str:
     return ""
 
 
-async def usable(config: Config) -> tuple[bool, str]:
-    """Whether a daemon runs that a command with ``config`` may use; and where one runs that it may
-    not use, why."""
+@contextlib.asynccontextmanager
+async def reached(config: Config) -> AsyncIterator[tuple[Client | None, str]]:
+    """A client of the daemon that a command with ``config`` may use, and None where there is none;
+    where one runs that it may not use, why not."""
     from runtime.daemon import place
-    from runtime.team import ledger_path
 
     if not place.socket_path().exists():
-        return False, ""
+        yield None, ""
+        return
     from models.errors import AidecampError
     from runtime.daemon.client import Client
     from runtime.daemon.errors import DaemonMissing
+    from runtime.team import ledger_path
 
-    try:
-        async with Client() as client:
+    async with Client() as client:
+        try:
             why = differs(await client.health(), config, ledger_path())
-    except DaemonMissing:
-        return False, ""
-    except (AidecampError, KeyError) as error:
-        return False, f"it cannot be asked ({error})"
-    return not why, why
+        except DaemonMissing:
+            yield None, ""
+            return
+        except (AidecampError, KeyError) as error:
+            why = f"it cannot be asked: {error}"
+        yield (None, why) if why else (client, "")

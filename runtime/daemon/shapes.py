@@ -15,6 +15,7 @@ from models.counters import Counters
 from models.residency import Residency
 from runtime.budgets import Act, Amount, Scope
 from runtime.core import RECORDS, Decision, Event, Kind, Record, Result, Status, Task
+from runtime.daemon.declared import ErrorDetail
 from runtime.daemon.rows import Row
 from runtime.daemon.totals import Totals
 from runtime.daemon.waiting import Waiting
@@ -96,6 +97,8 @@ class TaskView(BaseModel):
     task: Task
     status: TaskStatus
     result: Result | None
+    error: ErrorDetail | None
+    """What ended it, where it ran here, failed, and is not long over."""
     waiting: list[Waiting]
     events: list[EventBody]
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Path, Query, Request
 from models.errors import Denied
 from runtime.core import Result, Task
 from runtime.daemon.bodies import MAX_ID, AnswerBody, TaskBody
-from runtime.daemon.declared import declared
+from runtime.daemon.declared import ErrorDetail, declared
 from runtime.daemon.desk import Desk
-from runtime.daemon.errors import NotFound
+from runtime.daemon.errors import NotFound, body_of
 from runtime.daemon.guard import caller
 from runtime.daemon.shapes import (
     Answered,
@@ -71,11 +71,13 @@ def routes(desk: Desk) -> APIRouter:
         task = next((e.record for e in events if isinstance(e.record, Task)), None)
         if task is None:
             raise NotFound(f"There is no task {task_id!r}.", hint="GET /v1/tasks lists them.")
+        failure = runner.failure(task_id)
         result = next((e.record for e in reversed(events) if isinstance(e.record, Result)), None)
         return TaskView.model_construct(
             task=task,
             status=desk.status(task_id, result),
             result=result,
+            error=ErrorDetail(**body_of(failure)["error"]) if failure else None,
             waiting=[w for w in runner.waiting if w.task_id == task_id],
             events=[EventBody.of(event) for event in events if event.id > after],
         )

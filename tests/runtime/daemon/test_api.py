@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -253,3 +255,48 @@ async def test_errors_come_back_as_their_own_class(served: Daemon) -> None:
         await served.client.start_task("x", privacy="secret")
     assert isinstance(caught.value, UsageError) and isinstance(caught.value, AidecampError)
     assert caught.value.exit_code == 2
+
+
+async def test_a_task_that_nobody_attends_is_denied_what_needs_a_person(tmp_path: Path) -> None:
+    async with daemon(tmp_path, asking) as served:
+        task_id = await served.client.start_task("make a folder", attended=False)
+        assert await ended(served.client, task_id) == "denied"
+        assert (await served.client.health())["waiting"] == 0
+
+
+async def test_a_task_that_failed_here_tells_the_error_that_ended_it(tmp_path: Path) -> None:
+    async def without_display(task: Task, approver: Approver) -> AsyncIterator[Record]:
+        yield task
+        raise ModelMissing("No model.", hint="Pull it.")
+
+    async with daemon(tmp_path, without_display, plain) as served:
+        task_id = await served.client.start_task("click")
+        assert await ended(served.client, task_id) == "failed"
+        error = (await served.client.task(task_id))["error"]
+        assert (error["code"], error["hint"], error["exit_code"]) == ("ModelMissing", "Pull it.", 3)
+        well = await served.client.start_task("go on")
+        await ended(served.client, well)
+        assert (await served.client.task(well))["error"] is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "x", "tools": [{"function": {"name": "\ud83d"}}]},
+        {"text": "x", "schema": {"\ud83d": 1}},
+        {"text": "x", "yes": "true"},
+        {"text": "x", "now": 12},
+        {"text": "x", "budget_usd": "1"},
+    ],
+)
+async def test_what_could_not_be_told_again_is_not_taken(
+    served: Daemon, body: dict[str, Any]
+) -> None:
+    async with raw(served) as http:
+        answer = await http.post("/v1/tasks", content=json.dumps(body), headers=JSON)
+        assert answer.status_code == 422, answer.text
+        endless_number = await http.post(
+            "/v1/tasks", content=b'{"text": "x", "schema": {"a": 1e999}}', headers=JSON
+        )
+        assert endless_number.status_code == 422
+    assert served.ledger.last_id() == 0
