@@ -55,7 +55,8 @@ class Tally:
     begun: float
     half_s: float
     ends: Counter[str] = field(default_factory=Counter)
-    busy: int = 0
+    busy: Counter[str] = field(default_factory=Counter)
+    """429s by client."""
     whys: Counter[str] = field(default_factory=Counter)
     latencies_ms: dict[str, list[float]] = field(default_factory=dict)
     answered: dict[str, str] = field(default_factory=dict)
@@ -121,7 +122,7 @@ class Client:
             told = await self._told(http, ask, cancel)
             if told.end != "busy":
                 break
-            self._tally.busy += 1
+            self._tally.busy[self.name] += 1
             await asyncio.sleep(told.retry_after_s)
         if told.end == "answered":
             self._usual_s = 0.8 * self._usual_s + 0.2 * told.ms / 1000
@@ -162,7 +163,8 @@ def measure(seconds: float = SECONDS) -> dict[str, Any]:
             "answered": answers,
             "cancelled": tally.ends["cancelled"],
             "refused": tally.ends["refused"],
-            "answers_429_then_asked_again": tally.busy,
+            "asked_again_after_429": tally.busy.total(),
+            "of_them_greedy": tally.busy[GREEDY_NAME],
             "why": list(bad),
             "answers_per_s": round(answers / seconds, 2),
             "p50_ms": {f: round(statistics.median(v)) for f, v in tally.latencies_ms.items()},
