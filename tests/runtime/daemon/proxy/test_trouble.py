@@ -17,7 +17,7 @@ from runtime.core import Decision, Result, Task
 from runtime.daemon import server
 from runtime.daemon.proxy.asking import headers_of
 from runtime.daemon.proxy.parts import Head
-from runtime.ledger import records
+from runtime.ledger import Ledger, records
 from tests.fakes import FakeGeneral
 from tests.fault_server import hang, hang_up, status, stream
 from tests.runtime.daemon.proxy.proxied import Proxied, proxied
@@ -260,8 +260,6 @@ async def test_a_daemon_that_stops_records_the_end_of_a_call_that_runs(
             if streaming:
                 await until(lambda: all_of(daemon, "decision"))
         await asyncio.gather(call, return_exceptions=True)
-        from runtime.ledger import Ledger
-
         daemon.ledger = Ledger(tmp_path / "ledger.db")
         one_end_each(daemon)
         (result,) = daemon.results()
@@ -390,8 +388,6 @@ async def test_what_no_local_model_can_hold_goes_to_the_general_or_is_refused(
         format_ = {"name": "s", "schema": body["schema"]}
         ask["response_format"] = {"type": "json_schema", "json_schema": format_}
     words = body.get("content", "hello")
-    rule = '[[rule]]\nname = "here"\nkind = "format"\nroute = "local"\n'
-    rule += rule.replace('"format"', '"dialogue"').replace('"here"', '"here2"')
     with FakeGeneral(["done there"]) as general:
         async with proxied(
             tmp_path,
