@@ -1,7 +1,8 @@
 """Serves one proxied call: decide, answer here or forward, escalate or degrade, and record it all.
 
 Each decision is durable before anything leaves under it: a byte to the General, or one of an
-answer to the client. The answer's record is durable before its end is sent. What goes wrong here
+answer to the client. The record of a local answer is durable before its end is sent; that of the
+General's follows its last byte. What goes wrong here
 for lack of means goes to the General where it may; what goes wrong there comes back as the best
 local answer, marked unsure, where there is one.
 """
