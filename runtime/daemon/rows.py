@@ -7,7 +7,7 @@ the same fold, so that both show the same. Pure; imports records alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from runtime.core import (
@@ -19,6 +19,7 @@ from runtime.core import (
     Outcome,
     Result,
     from_json,
+    to_json,
 )
 
 OPEN = ("running", "answered", "acting")
@@ -55,7 +56,8 @@ class Row:
         return self.decision.id
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        body = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**body, "decision": to_json(self.decision)}
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Row:

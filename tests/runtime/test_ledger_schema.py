@@ -78,6 +78,25 @@ def test_processes_that_meet_at_an_older_file_all_open_it(tmp_path: Path) -> Non
     assert said == [str(300 * len(RECORD))] * 4
 
 
+@pytest.mark.parametrize("version", OLD)
+def test_a_migration_looks_nothing_up_by_type_for_each_task(tmp_path: Path, version: int) -> None:
+    """In a file of a million rows that would take hours."""
+    path = tmp_path / "ledger.db"
+    old_file(path, version, RECORD)
+    plans: list[list[str]] = []
+    with sqlite3.connect(path) as connection:
+        for statement in (one for migration in MIGRATIONS[version:] for one in migration):
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+            plans.append([row[3] for row in plan])
+            connection.execute(statement)
+    correlated = 0
+    for plan in plans:
+        inner = [line for n, line in enumerate(plan) if n and plan[n - 1].startswith("CORRELATED")]
+        correlated += len(inner)
+        assert all("INDEX events_by_task " in line for line in inner), inner
+    assert correlated
+
+
 def test_a_migration_that_fails_leaves_the_older_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
