@@ -47,6 +47,8 @@ class NotFound(UsageError):
 class ModelUnknown(NotFound):
     """No model of that name may be asked here."""
 
+    param = "model"
+
 
 class Conflict(UsageError):
     http_status = 409
