@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+from models.errors import AidecampError
 from runtime.core import Decision, Event, Result, Task
 from runtime.daemon import nearby
 
@@ -45,20 +46,15 @@ async def task_by_daemon(
         if client is None:
             _unused(why, tell)
             return None
-        task_id = await client.start_task(
-            task.text,
-            surface=task.surface,
-            privacy=task.privacy,
-            folder=task.folder,
-            now=task.now,
-            tools=list(task.tools),
-            schema=task.schema,
-            template=task.template,
-            dry_run=task.dry_run,
-            yes=task.yes,
-            budget_usd=task.budget_usd,
-            attended=approver is not None,
-        )
+        starting = asyncio.create_task(_start(client, task, attended=approver is not None))
+        try:
+            task_id = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # It may have begun there already: nobody would know of it.
+            with contextlib.suppress(AidecampError):
+                on_start(task_id := await starting)
+                await _cancel(client, task_id, [], on_event)
+            raise
         on_start(task_id)
         events: list[Event] = []
         async with contextlib.aclosing(client.follow(0, task_id)) as signals:
@@ -73,6 +69,23 @@ async def task_by_daemon(
                 if (error := (await client.task(task_id))["error"]) is not None:
                     raise revive({"error": error})
         return body
+
+
+async def _start(client: Client, task: Task, *, attended: bool) -> str:
+    return await client.start_task(
+        task.text,
+        surface=task.surface,
+        privacy=task.privacy,
+        folder=task.folder,
+        now=task.now,
+        tools=list(task.tools),
+        schema=task.schema,
+        template=task.template,
+        dry_run=task.dry_run,
+        yes=task.yes,
+        budget_usd=task.budget_usd,
+        attended=attended,
+    )
 
 
 async def decision_by_daemon(

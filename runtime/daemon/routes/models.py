@@ -22,7 +22,7 @@ from runtime.daemon.desk import Desk, sse_line
 from runtime.daemon.errors import Conflict, NotFound, body_of
 from runtime.daemon.measure import Meter
 from runtime.daemon.routes.health import resident
-from runtime.daemon.shapes import (
+from runtime.daemon.shapes_models import (
     PoolBody,
     Removed,
     StoreBody,

@@ -243,6 +243,26 @@ async def test_a_daemon_that_goes_away_is_told_with_how_to_go_on(
     assert [event.id for event in seen] == [1]
 
 
+async def test_a_stop_while_the_task_is_being_started_leaves_none_behind(home: Path) -> None:
+    async def slow(task: Task, approver: Approver) -> AsyncIterator[Record]:
+        beginning.set()
+        await going_on.wait()
+        async for record in endless(task, approver):
+            yield record
+
+    beginning, going_on = asyncio.Event(), asyncio.Event()
+    async with daemon(home, slow) as served:
+        process = await command("run", "wait for ever")
+        async with asyncio.timeout(LIMIT_S):
+            await beginning.wait()
+        process.send_signal(signal.SIGINT)
+        going_on.set()
+        assert (await ended(process))[0] == 130
+        (event,) = served.ledger.tasks()
+        result = result_of(list(served.ledger.events(event.task_id)))
+        assert result is not None and result.status == "cancelled"
+
+
 @pytest.mark.parametrize("flag", [("--here",), ("--general", "http://127.0.0.1:9")])
 async def test_a_task_that_is_for_this_process_stays_in_it(
     home: Path, flag: tuple[str, ...]
