@@ -185,8 +185,9 @@ async def _cancel(
         async with asyncio.timeout(CANCEL_S):
             await client.cancel(task_id)
             # Its signals were cut off with the task that read them.
-            async for signal in client.follow(events[-1].id if events else 0, task_id):
-                if isinstance(signal, Event):
-                    on_event(signal)
-                    if isinstance(signal.record, Result):
+            after = events[-1].id if events else 0
+            async with contextlib.aclosing(client.events(after, task_id)) as rest:
+                async for event in rest:
+                    on_event(event)
+                    if isinstance(event.record, Result):
                         return

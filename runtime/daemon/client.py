@@ -283,13 +283,15 @@ class Client:
     async def pull(self, model: str) -> AsyncGenerator[Pulling, None]:
         """Fetch a model or a pack; how far it is, until it is there. Who stops listening stops
         the pull. Raises ModelMissing, ModelCorrupt, StorageFailed, NotFound."""
-        async for kind, data in self._wire.sse("POST", "/v1/store/pull", json={"model": model}):
-            if kind == "error":
-                raise revive(json.loads(data))
-            if kind == "progress":
-                yield Pulling(**json.loads(data))
-            if kind == "done":
-                return
+        lines = self._wire.sse("POST", "/v1/store/pull", json={"model": model})
+        async with contextlib.aclosing(lines):
+            async for kind, data in lines:
+                if kind == "error":
+                    raise revive(json.loads(data))
+                if kind == "progress":
+                    yield Pulling(**json.loads(data))
+                if kind == "done":
+                    return
         raise DaemonMissing(f"The daemon ended the pull of {model}.", hint=START_IT)
 
     async def remove(self, model: str, *, forget: bool = False) -> int:
@@ -302,9 +304,10 @@ class Client:
         self, after: int | None = None, task_id: str | None = None
     ) -> AsyncGenerator[Event, None]:
         """Events as they are committed, each once, over every loss of the connection."""
-        async for signal in self.follow(after, task_id):
-            if isinstance(signal, Event):
-                yield signal
+        async with contextlib.aclosing(self.follow(after, task_id)) as signals:
+            async for signal in signals:
+                if isinstance(signal, Event):
+                    yield signal
 
     async def follow(
         self, after: int | None = None, task_id: str | None = None
@@ -316,11 +319,12 @@ class Client:
         attempt = 0
         while True:
             try:
-                async for signal in self._stream(after, task_id):
-                    attempt = 0
-                    if isinstance(signal, Event):
-                        after = signal.id
-                    yield signal
+                async with contextlib.aclosing(self._stream(after, task_id)) as signals:
+                    async for signal in signals:
+                        attempt = 0
+                        if isinstance(signal, Event):
+                            after = signal.id
+                        yield signal
                 lost = f"The daemon closed the stream. {START_IT}"
             except AidecampError as error:
                 lost = f"{error.message} {error.hint}"
@@ -334,13 +338,14 @@ class Client:
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         parameters = {"task_id": task_id} if task_id else {}
         lines = self._wire.sse("GET", "/v1/events", headers=headers, params=parameters)
-        async for kind, data in lines:
-            if kind == "":
-                yield Link(True)
-            elif kind == "waiting":
-                yield Waits(tuple(Waiting.from_json(one) for one in json.loads(data)))
-            else:
-                yield Event.from_json(json.loads(data))
+        async with contextlib.aclosing(lines):
+            async for kind, data in lines:
+                if kind == "":
+                    yield Link(True)
+                elif kind == "waiting":
+                    yield Waits(tuple(Waiting.from_json(one) for one in json.loads(data)))
+                else:
+                    yield Event.from_json(json.loads(data))
 
 
 def _part(name: str) -> str:

@@ -5,7 +5,7 @@ JSON in, JSON out; an error that the daemon answers is raised as its own class a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,9 @@ class Wire:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def sse(self, method: str, path: str, **rest: Any) -> AsyncIterator[tuple[str, str]]:
+    async def sse(
+        self, method: str, path: str, **rest: Any
+    ) -> AsyncGenerator[tuple[str, str], None]:
         """Server-sent events as (event, data), after one ("", "") when the stream is open."""
         timeout = httpx.Timeout(TIMEOUT_S, read=SILENCE_S)
         try:

@@ -83,8 +83,8 @@ async def test_run_has_the_daemon_do_it_with_the_same_json_as_its_record_gives(h
 
 async def test_run_shows_the_task_live(home: Path) -> None:
     async with daemon(home, plain):
-        code, out, _ = await run("how many files?")
-    assert code == 0
+        code, out, err = await run("how many files?")
+    assert (code, err) == (0, "")
     assert "how many files?" in out and "mkdir x" in out and "gate: allow" in out
 
 
@@ -167,8 +167,8 @@ async def test_ctrl_c_cancels_the_task_in_the_daemon_and_its_record_says_so(home
             while not (running := (await served.client.health())["running"]):
                 pass
         process.send_signal(signal.SIGINT)
-        code, out, _ = await ended(process)
-        assert code == 130
+        code, out, err = await ended(process)
+        assert (code, err) == (130, "")
         assert "decisions list --task" in out and running[0] in out
         result = result_of(list(served.ledger.events(running[0])))
         assert result is not None and result.status == "cancelled"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -25,9 +25,9 @@ def fill(ledger: Ledger, count: int, start: int = 0) -> None:
         ledger.append(Event(task.id, float(number), task))
 
 
-async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
+async def take(events: AsyncGenerator[Event, None], count: int) -> list[Event]:
     taken = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20), aclosing(events):
         async for event in events:
             taken.append(event)
             if len(taken) == count:
@@ -95,8 +95,7 @@ async def test_events_that_another_process_commits_are_seen(tmp_path: Path) -> N
 async def test_a_stream_that_waits_is_woken_by_a_commit_of_another_connection(
     tmp_path: Path,
 ) -> None:
-    async with daemon(tmp_path) as served:
-        signals = served.client.follow(after=0)
+    async with daemon(tmp_path) as served, aclosing(served.client.follow(after=0)) as signals:
         assert await anext(signals) == Link(True)
         assert await anext(signals) == Waits(())  # It has read to the end, and now waits.
         other = Ledger(served.ledger.path)
@@ -137,12 +136,14 @@ async def test_the_client_follows_on_by_itself_when_the_daemon_returns(tmp_path:
             if isinstance(signal, Event):
                 ids.append(signal.id)
         assert ids == [3, 4]
+        await signals.aclose()
     await client.close()
 
 
 async def test_what_waits_for_a_person_is_told_as_it_changes(tmp_path: Path) -> None:
     async with daemon(tmp_path, asking) as served, asyncio.timeout(20):
-        told = (s.waiting async for s in served.client.follow(after=0) if isinstance(s, Waits))
+        signals = served.client.follow(after=0)
+        told = (s.waiting async for s in signals if isinstance(s, Waits))
         assert await anext(told) == ()
         task_id = await served.client.start_task("make a folder")
         (one,) = await anext(told)
@@ -151,6 +152,8 @@ async def test_what_waits_for_a_person_is_told_as_it_changes(tmp_path: Path) -> 
         await served.client.approve(task_id, one.id)
         assert await anext(told) == ()
         assert await ended(served.client, task_id) == "done"
+        await told.aclose()
+        await signals.aclose()
 
 
 async def test_a_stream_of_one_task_tells_only_that_one(tmp_path: Path) -> None:
