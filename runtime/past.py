@@ -5,6 +5,7 @@ What the command line and the daemon both do with the ledger; nothing is execute
 
 from __future__ import annotations
 
+import itertools
 import time
 
 from models.errors import UsageError
@@ -28,7 +29,7 @@ def remade(ledger: Ledger, event: Event, policy: Policy) -> Decision:
     task = ledger.record(event.task_id)
     if task is None or not isinstance(task.record, Task):
         raise UsageError(f"The task of decision {_decision(event).id} is not on record.")
-    earlier = (e for e in ledger.events(types=("call",)) if e.id < event.id)
+    earlier = itertools.takewhile(lambda e: e.id < event.id, ledger.events(types=("call",)))
     return again(event, task.record, policy, earlier)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,9 @@ from runtime.drive import drive
 from runtime.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+REMEMBERED = 256
+"""Failures that can still be asked about; the record has the reason of every one."""
 
 AgentFactory = Callable[[Approver | None], Agent]
 """Makes an agent; without an Approver, nobody can be asked."""
@@ -52,7 +56,12 @@ class Runner:
         self._make_agent = make_agent
         self._changed = changed
         self._runs: dict[str, _Run] = {}
+        self._failed: OrderedDict[str, AidecampError] = OrderedDict()
         self._closed = False
+
+    def failure(self, task_id: str) -> AidecampError | None:
+        """What ended a task that ran here and failed, for the last of them."""
+        return self._failed.get(task_id)
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -179,7 +188,8 @@ class Runner:
             )
             await drive(agent, run.task, self._ledger, committed)
         except asyncio.CancelledError:
-            failure = Conflict("The task was stopped before it began.")
+            if not run.begun.done():
+                failure = Conflict("The task was stopped before it began.")
         except AidecampError as error:
             failure = error
         except Exception as error:
@@ -187,6 +197,10 @@ class Runner:
             says = f"A fault in Aidecamp itself: {type(error).__name__}: {error}"
             failure = AidecampError(says, hint="`aidecamp daemon logs` has the traceback.")
         finally:
+            if failure is not None and run.begun.done():
+                self._failed[run.task.id] = failure
+                while len(self._failed) > REMEMBERED:
+                    self._failed.popitem(last=False)
             if not run.begun.done():
                 run.begun.set_exception(failure or Conflict("The task ended without an event."))
             del self._runs[run.task.id]
