@@ -3,10 +3,10 @@
 Six clients call without a pause (JSON, tool calls and words of the local model, embeddings, a
 General on loopback), one starts tasks, and a reader follows the event stream and resumes it with
 ``Last-Event-ID``. One moment in four is drawn from the start of a process on, so that it falls
-into loading, and the others from the first decision that a client was told of. ``kill_lost``: decisions that a client had in a header
-of its answer, and tasks that were accepted, which the record does not have, and events that the
-reader never got. ``kill_duplicated``: events that the reader got twice, and ids that are none of
-the record's.
+into loading, and the others from the first decision that a client was told of. ``kill_lost``:
+decisions that a client had in a header of its answer, and tasks that were accepted, which the
+record does not have, and events that the reader never got. ``kill_duplicated``: events that the
+reader got twice, and ids that are none of the record's.
 """
 
 from __future__ import annotations
