@@ -32,6 +32,7 @@ class Exchange:
         self._head: asyncio.Future[Head] = loop.create_future()
         self._parts: asyncio.Queue[Part | AidecampError | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(WAITING_PARTS)
+        self._held: list[Raw] = []
         self._server: asyncio.Task[None] | None = None
 
     # ---- whoever serves
@@ -48,6 +49,11 @@ class Exchange:
         """Hand on bytes, once a slow reader has taken enough of those before them."""
         await self._room.acquire()
         self._parts.put_nowait(part)
+
+    def hold(self, part: Raw) -> None:
+        """``part`` ends the answer: it is handed on once whoever serves is through, so that a
+        reader who leaves at the end leaves a call that is on record as done."""
+        self._held.append(part)
 
     def add(self, part: Part) -> None:
         """Hand ``part`` on at once: a local answer is short, and its slot does not wait for a slow
@@ -91,6 +97,8 @@ class Exchange:
         try:
             await serve(self)
             ending = None
+            for part in self._held:
+                self._parts.put_nowait(part)
         except AidecampError as error:
             ending = error
         except asyncio.CancelledError:

@@ -89,7 +89,6 @@ class ChatRequest:
         return bool(self.aidecamp.get("explain"))
 
 
-
 READ = {one.name for one in dataclasses.fields(ChatRequest)}
 READ -= {"include_usage", "extra", "beyond", OURS, "body", "raw"}
 READ |= {"max_completion_tokens", "stream_options"}

@@ -66,7 +66,6 @@ class ResponsesRequest(ChatRequest):
     """The body as it came."""
 
 
-
 def to_chat(raw: bytes) -> ResponsesRequest:
     """The request in ``raw``. Raises BadRequest, which names the parameter at fault."""
     asked = read_object(raw)

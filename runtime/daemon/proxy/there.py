@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from runtime.roles.general import Seat
 
 
+LAST_EVENTS = (b"data: [DONE]", b"data:[DONE]", b"event: response.completed")
+"""What the last event of a stream holds. One that is split over two chunks is not held."""
+
+
 async def answer_there(case: Case, decision: Decision) -> Result:
     """The General's answer, all of it handed on.
 
@@ -45,11 +49,12 @@ async def answer_there(case: Case, decision: Decision) -> Result:
         content_type=answer.content_type or "application/octet-stream",
         headers=answer.headers,
     )
+    handing = _Handing(case, collecting)
     try:
         case.exchange.begin(head)
         async for chunk in answer.chunks:
-            await _hand_on(case, collecting, restored.feed(chunk))
-        await _hand_on(case, collecting, restored.end())
+            await handing.on(restored.feed(chunk))
+        await handing.on(restored.end())
         broken = False
     finally:
         # Whatever cancels us, the record is finished.
@@ -91,10 +96,23 @@ async def _ended(
     return collected, call
 
 
-async def _hand_on(case: Case, collecting: Collector, data: bytes) -> None:
-    if data:
-        collecting.feed(data)
-        await case.exchange.put(Raw(data))
+class _Handing:
+    """Hands the answer on and reads it; from its last event on, it is held until it is on
+    record."""
+
+    def __init__(self, case: Case, collecting: Collector) -> None:
+        self._case, self._collecting = case, collecting
+        self._ends = False
+
+    async def on(self, data: bytes) -> None:
+        if not data:
+            return
+        self._collecting.feed(data)
+        self._ends = self._ends or any(mark in data for mark in LAST_EVENTS)
+        if self._ends:
+            self._case.exchange.hold(Raw(data))
+        else:
+            await self._case.exchange.put(Raw(data))
 
 
 async def _permit(case: Case, decision: Decision) -> Permit:

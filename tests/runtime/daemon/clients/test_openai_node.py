@@ -94,11 +94,11 @@ async def test_models_are_listed_and_retrieved_and_refusals_have_the_sdks_classe
             assert got["models"]["one"]["id"] == LOCAL
             short = {n: (e["class"], e["status"], e["param"]) for n, e in got["errors"].items()}
             assert short == {
-                "model": ("NotFoundError", 404, None),
+                "model": ("NotFoundError", 404, "model"),
                 "token": ("AuthenticationError", 401, None),
                 "stays": ("PermissionDeniedError", 403, None),
                 "param": ("BadRequestError", 400, "logit_bias"),
-                "streamed": ("NotFoundError", 404, None),
+                "streamed": ("NotFoundError", 404, "model"),
             }
             assert general.connections == 0
 

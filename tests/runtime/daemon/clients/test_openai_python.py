@@ -143,13 +143,13 @@ async def test_models_are_listed_and_retrieved_and_refusals_have_the_sdks_classe
                 for name, error in got["errors"].items()
             }
             assert short == {
-                "model": ("NotFoundError", 404, None),
-                "retrieve": ("NotFoundError", 404, None),
+                "model": ("NotFoundError", 404, "model"),
+                "retrieve": ("NotFoundError", 404, "model"),
                 "token": ("AuthenticationError", 401, None),
                 "stays": ("PermissionDeniedError", 403, None),
                 "param": ("BadRequestError", 400, "logit_bias"),
                 "range": ("BadRequestError", 400, "temperature"),
-                "streamed": ("NotFoundError", 404, None),
+                "streamed": ("NotFoundError", 404, "model"),
                 "embedded": ("BadRequestError", 400, "input[0]"),
             }
             assert all(error["code"] and error["type"] for error in got["errors"].values())
