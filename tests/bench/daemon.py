@@ -35,7 +35,7 @@ KEYS = (
     *("throughput_ratio", "p95_ratio", "lost", "duplicated", "leaked_slots"),
     *("events_per_s", "query_ms"),
 )
-"""What issue and reader look for; null where its part was not run."""
+"""What a reader looks for first; null where its part was not run."""
 SOAK_S = 600.0
 QUICK_SOAK_S = 20.0
 PARTS = ("start", "latency", "forward", "ledger", "kill", "soak", "peers")
