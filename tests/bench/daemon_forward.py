@@ -1,8 +1,8 @@
 """What the daemon adds to a General's first token: the same streamed call directly and through it.
 
-The General is a server in a process of its own on loopback, which answers at once. Each pair is
-a text that was never sent before, because what redaction found in a text is kept. It has words
-only: an agent's instructions, a conversation, and now and then an address that is redacted.
+The General is a server in a process of its own on loopback, whose first token comes at once. Each
+pair is a text that was never sent before, because what redaction found in a text is kept: an
+agent's instructions, a conversation, and now and then an address that is redacted.
 ``forward_p50_ms`` is the median of the paired differences of the time to the first content.
 """
 
@@ -31,6 +31,8 @@ MODEL = "fake-general"
 WORDS = 80
 """Of a user's message."""
 PIECES = ("Fine", ", I", " will", " see", " to it", ".")
+TOKEN_S = 0.01
+"""Between two tokens, after the first."""
 PATIENCE_S = 5.0
 
 
@@ -51,7 +53,12 @@ async def _connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             _, _, rest = head.partition("content-length:")
             asked = json.loads(await reader.readexactly(int(rest.split("\r\n")[0])))
-            writer.write(_streamed() if asked.get("stream") else _whole())
+            if not asked.get("stream"):
+                writer.write(_whole())
+            else:
+                for part in _streamed():
+                    writer.write(part)
+                    await asyncio.sleep(TOKEN_S)
             await writer.drain()
     writer.close()
 
@@ -68,18 +75,18 @@ def _event(choices: list[dict[str, Any]], **more: Any) -> bytes:
 USAGE = {"prompt_tokens": 50, "completion_tokens": 20, "total_tokens": 70}
 
 
-def _streamed() -> bytes:
+def _streamed() -> Iterator[bytes]:
+    """What is written at once, then what comes token by token."""
     head = (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     deltas = [{"content": piece} for piece in PIECES]
-    events = [
-        _event([{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}]),
-        *(_event([{"index": 0, "delta": d, "finish_reason": None}]) for d in deltas),
-        _event([{"index": 0, "delta": {}, "finish_reason": "stop"}]),
-        _event([], usage=USAGE),
-    ]
-    return head + b"".join(events) + _chunk(b"data: [DONE]\n\n") + _chunk(b"")
+    begins = _event([{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}])
+    first, *more = (_event([{"index": 0, "delta": d, "finish_reason": None}]) for d in deltas)
+    yield head + begins + first
+    yield from more
+    ends = _event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    yield ends + _event([], usage=USAGE) + _chunk(b"data: [DONE]\n\n") + _chunk(b"")
 
 
 def _whole() -> bytes:
