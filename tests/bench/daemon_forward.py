@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -42,9 +43,9 @@ PATIENCE_S = 5.0
 async def _serve() -> None:
     server = await asyncio.start_server(_connection, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    async with server:
-        # It ends with the process that started it.
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    # It ends with the process that started it, whatever is on its way.
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    os._exit(0)
 
 
 async def _connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,9 +57,11 @@ async def _connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             if not asked.get("stream"):
                 writer.write(_whole())
             else:
-                for part in _streamed():
-                    writer.write(part)
+                first, *more = _streamed()
+                writer.write(first)
+                for part in more:
                     await asyncio.sleep(TOKEN_S)
+                    writer.write(part)
             await writer.drain()
     writer.close()
 
