@@ -67,6 +67,20 @@ _LABELLED = (
     ),
 )
 
+_LABELS = ("pass", "pwd", "secret", "token", "credential", "key", "code")
+_NEEDED = (
+    ("pass", "pwd"),
+    _LABELS,
+    _LABELS,
+    ("pin",),
+    ("token", "key", "sig", "session", "sid"),
+    ("bearer", "basic", "token"),
+    ("-u", *_LABELS),
+)
+"""For each of ``_LABELLED``: every match holds one of these, in any case."""
+_KEYWORDS = ("key", "pass", "pwd", "secret", "contrase")
+"""The same for the library's keyword detector."""
+
 _CLOSING = {"“": "”", "‘": "’"}
 _TAIL = ".,;:)]}>\"'`"
 """What can follow a bare value without being part of it."""
@@ -128,9 +142,19 @@ def secrets(text: str) -> Iterator[Span]:
 
 def _in_line(line: str) -> Iterator[tuple[int, int]]:
     yield from _by_format(line)
-    yield from _by_keyword(line)
+    if _may_hold(line, _KEYWORDS):
+        yield from _by_keyword(line)
     yield from _by_label(line)
     yield from _by_entropy(line)
+
+
+def _may_hold(line: str, needed: tuple[str, ...]) -> bool:
+    """False where a pattern, each of whose matches holds one of ``needed`` in any case, finds
+    nothing: asked before it is tried, which takes a hundred times as long."""
+    if not line.isascii():  # A long s, a dotless i or the sign of Kelvin is a letter too to it.
+        return True
+    lower = line.lower()
+    return any(word in lower for word in needed)
 
 
 @functools.cache
@@ -180,7 +204,9 @@ def _by_keyword(line: str) -> Iterator[tuple[int, int]]:
 
 
 def _by_label(line: str) -> Iterator[tuple[int, int]]:
-    for pattern in _LABELLED:
+    for pattern, needed in zip(_LABELLED, _NEEDED, strict=True):
+        if not _may_hold(line, needed):
+            continue
         at = 0
         while match := pattern.search(line, at):
             which = "value" if match["value"] else "value2"

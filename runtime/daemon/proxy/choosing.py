@@ -15,7 +15,7 @@ from typing import Any
 from runtime.budgets import Spending
 from runtime.core import GENERAL, Candidate, Decision, Step, Task, new_id
 from runtime.daemon.proxy.local import MAX_TOKENS
-from runtime.daemon.proxy.outgoing import Outgoing
+from runtime.daemon.proxy.outgoing import Outgoing, Shown
 from runtime.daemon.proxy.requests import ChatRequest
 from runtime.daemon.proxy.tagging import after_tools, offers_tools, text_of
 from runtime.daemon.proxy.targets import Target
@@ -118,16 +118,22 @@ class Choosing(Deciding):
         """The request as it would leave, with tokens and price as estimates that say so."""
         seats = self.seats()
         first = seats[0] if seats else None
-        outgoing = await self.outgoing()
-        sent = outgoing.shown(first.remote.model if first else "")
         count = self.team.general.count_tokens
-        tokens = await asyncio.to_thread(count, json.dumps(sent.body, ensure_ascii=False))
+        model = first.remote.model if first else ""
+
+        def prepared() -> tuple[Outgoing, Shown, int]:
+            outgoing = self._outgoing or Outgoing.of(self.request.raw, Redactor())
+            sent = outgoing.shown(model)
+            return outgoing, sent, count(json.dumps(sent.body, ensure_ascii=False))
+
+        # All of it at once beside the event loop: each way there and back takes its time too.
+        self._outgoing, sent, tokens = await asyncio.to_thread(prepared)
         most = self.request.max_tokens or MAX_TOKENS
         prices = [s.price for s in seats]
         known = [p for p in prices if p is not None]
         return {
             "to": first.remote.base_url if first else None,
-            "model": first.remote.model if first else "",
+            "model": model,
             "then": [{"to": s.remote.base_url, "model": s.remote.model} for s in seats[1:]],
             "messages": [
                 {"role": str(m.get("role", "")), "content": text_of(m.get("content"))}
