@@ -22,7 +22,8 @@ from runtime.daemon.proxy.outgoing import Outgoing
 from runtime.daemon.proxy.placeholders import Form, Piecewise, Placeholders
 from runtime.daemon.proxy.spelling import Edit, Path, edited, spelled, spliced, strings
 
-_LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
+# A carriage return in the last place of what has come may be the first half of a line end.
+_LINE_END = rb"(?:\r\n|\n|\r(?=[^\n]))"
 _EVENT_END = re.compile(_LINE_END * 2)
 _DATA = re.compile(rb"(?:\A|(?<=[\r\n]))data:[ ]?([^\r\n]*)")
 _NAMED = re.compile(rb"(?:\A|(?<=[\r\n]))event:")

@@ -123,6 +123,17 @@ def streams(draw: st.DrawFn, texts: dict[Lane, str]) -> bytes:
     return "".join([*blocks, f": bye{line_end}{line_end}data: [DONE]{line_end}{line_end}"]).encode()
 
 
+def test_what_was_held_back_comes_whole_wherever_a_line_end_is_cut() -> None:
+    blocks = [
+        b'data: {"choices": [{"index": 0, "delta": {"content": "<"}}]}\r\n\r\n',
+        b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\r\n\r\n',
+        b"data: [DONE]\r\n\r\n",
+    ]
+    stream = b"".join(blocks)
+    for cut in range(len(stream)):
+        assert texts_of(passed(stream, [cut])) == {(0, "content"): "<"}, cut
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data(), st.dictionaries(LANES, TEXTS, max_size=3), CUTS)
 def test_each_text_of_a_stream_gets_its_originals(
