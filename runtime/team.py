@@ -14,7 +14,8 @@ from runtime.agent import Team
 from runtime.config import Config, GeneralConfig, data_dir, general_key
 from runtime.core import Kind, Task
 from runtime.policy import Policy
-from runtime.roles.general import General, Seat
+from runtime.roles.general import General
+from runtime.roles.seats import Seat
 from runtime.tools.base import Tool
 from runtime.tools.recipe import Recipe
 from runtime.trust import Trust

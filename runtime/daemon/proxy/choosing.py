@@ -17,7 +17,7 @@ from runtime.core import GENERAL, Candidate, Decision, Step, Task, new_id
 from runtime.daemon.proxy.local import MAX_TOKENS
 from runtime.daemon.proxy.outgoing import Outgoing, Shown
 from runtime.daemon.proxy.requests import ChatRequest
-from runtime.daemon.proxy.tagging import after_tools, offers_tools, text_of
+from runtime.daemon.proxy.tagging import after_tools, offers_tools
 from runtime.daemon.proxy.targets import Target
 from runtime.deciding import Deciding
 from runtime.decisions import DECLINED, verdict
@@ -26,7 +26,7 @@ from runtime.outcomes import History
 from runtime.policy import NEVER, Policy
 from runtime.progress import Progress
 from runtime.redact import Redactor
-from runtime.roles.general import Seat
+from runtime.roles.seats import Seat, offered
 from runtime.roster import Approver, Team
 
 
@@ -117,9 +117,7 @@ class Choosing(Deciding):
     async def preview(self, task: Task, step: Step, problem: str = "") -> Mapping[str, Any]:
         """The request as it would leave, with tokens and price as estimates that say so."""
         seats = self.seats()
-        first = seats[0] if seats else None
-        count = self.team.general.count_tokens
-        model = first.remote.model if first else ""
+        count, model = self.team.general.count_tokens, self.general_name() or ""
 
         def prepared() -> tuple[Outgoing, Shown, int]:
             outgoing = self._outgoing or Outgoing.of(self.request.raw, Redactor())
@@ -129,26 +127,11 @@ class Choosing(Deciding):
         # All of it at once beside the event loop: each way there and back takes its time too.
         self._outgoing, sent, tokens = await asyncio.to_thread(prepared)
         most = self.request.max_tokens or MAX_TOKENS
-        prices = [s.price for s in seats]
-        known = [p for p in prices if p is not None]
         return {
-            "to": first.remote.base_url if first else None,
-            "model": model,
-            "then": [{"to": s.remote.base_url, "model": s.remote.model} for s in seats[1:]],
-            "messages": [
-                {"role": str(m.get("role", "")), "content": text_of(m.get("content"))}
-                for m in sent.messages
-            ],
+            **offered(seats, tokens, most),
+            "messages": list(sent.said),
             "body": sent.body,
             "redacted": dict(sent.found),
-            "tokens_in_estimated": tokens,
-            "tokens_out_at_most": most,
-            "usd_at_most_estimated": (
-                max(p.cost(tokens, most) for p in known)
-                if known and len(known) == len(prices)
-                else None
-            ),
-            "price_as_of": min((p.as_of for p in known), default=None),
         }
 
 

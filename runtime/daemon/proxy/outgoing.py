@@ -32,6 +32,7 @@ from runtime.daemon.proxy.spelling import (
     strings,
     without,
 )
+from runtime.daemon.proxy.tagging import text_of
 from runtime.redact import Redactor
 
 OURS = ("aidecamp",)
@@ -61,6 +62,14 @@ class Shown:
     body: Mapping[str, Any]
     messages: Sequence[Mapping[str, Any]]
     found: Mapping[str, int]
+
+    @property
+    def said(self) -> tuple[dict[str, str], ...]:
+        """The messages with their words alone."""
+        return tuple(
+            {"role": str(m.get("role", "")), "content": text_of(m.get("content"))}
+            for m in self.messages
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,10 @@ from runtime.daemon.proxy.local import parameters_of
 from runtime.daemon.proxy.outgoing import Outgoing, Shown
 from runtime.daemon.proxy.parts import Head, Raw
 from runtime.daemon.proxy.restoring import restoring
-from runtime.daemon.proxy.tagging import text_of
-from runtime.roles.general import failed_at, unanswered
+from runtime.roles.seats import failed_at, first_answer
 
 if TYPE_CHECKING:
-    from runtime.roles.general import Seat
+    from runtime.roles.seats import Seat
 
 
 LAST_EVENTS = (b"data: [DONE]", b"data:[DONE]", b"event: response.completed")
@@ -141,34 +139,31 @@ async def _first_that_answers(
     seats = case.choosing.seats()
     if not seats:
         raise GeneralFailed("No General is configured.", hint="Set one in config.toml.")
-    begun = time.monotonic()
-    limit_s = case.desk.staff.policy.general_timeout_s
-    failures: list[tuple[Seat, Unanswered]] = []
-    for number, seat in enumerate(seats):
-        left_s = limit_s - (time.monotonic() - begun)
-        if failures and left_s <= 0:
-            break
+    left = Sent()  # for those who were asked before
+
+    async def forward(seat: Seat, left_s: float | None) -> Forwarded:
         sent = Sent()
         try:
-            answer = await seat.remote.forward(
+            return await seat.remote.forward(
                 case.asked.path,
                 outgoing.body(seat.remote.model),
                 permit,
                 headers=case.asked.headers,
                 streamed=outgoing.streamed,
-                timeout_s=left_s / (len(seats) - number),
+                timeout_s=left_s,
                 sent=sent,
             )
         except Unanswered as failure:
-            failures.append((seat, failure))
-        except asyncio.CancelledError:
-            left = sent.total + sum(f.bytes_sent for _, f in failures)
-            if left:
-                await asyncio.shield(_stopped(case, decision, seat, outgoing, left))
+            left.total += failure.bytes_sent
             raise
-        else:
-            return seat, answer, [failed_at(s, f) for s, f in failures]
-    raise unanswered(failures)
+        except asyncio.CancelledError:
+            if total := left.total + sent.total:
+                await asyncio.shield(_stopped(case, decision, seat, outgoing, total))
+            raise
+
+    limit_s = case.desk.staff.policy.general_timeout_s
+    seat, answer, failures = await first_answer(seats, limit_s, forward)
+    return seat, answer, [failed_at(s, f) for s, f in failures]
 
 
 def _call(
@@ -179,42 +174,27 @@ def _call(
     answer: Forwarded,
     collected: Collected,
 ) -> Call:
-    parameters = {
-        **parameters_of(case.request),
-        "general": seat.name,
-        "to": seat.remote.base_url,
-        "status": answer.status,
-    }
+    parameters: dict[str, Any] = {**_asked_of(case, seat), "status": answer.status}
     if answer.attempts > 1:
         parameters["attempts"] = answer.attempts
     tokens_in, tokens_out = collected.tokens_in, collected.tokens_out
     if answer.status < 400 and not tokens_in:  # it counts none: the local tokenizer's estimate
-        count = case.team.general.count_tokens
-        tokens_in = count("\n".join(m["content"] for m in _said(shown)))
-        tokens_out = count(collected.text)
+        tokens_in = _estimated(case, shown)
+        tokens_out = case.team.general.count_tokens(collected.text)
         parameters["tokens"] = "estimated"
     if collected.finish == "length":
         parameters["finish"] = "length"
-    return Call(
-        id=new_id("call"),
-        task_id=case.task.id,
-        step_id=case.step.id,
-        decision_id=decision.id,
-        kind=case.step.kind,
-        role=GENERAL,
+    return replace(
+        _unpaid(case, decision, parameters, answer.bytes_sent, answer.sent),
         model=collected.model or seat.remote.model,
-        messages=_said(shown),
-        parameters=parameters,
+        messages=shown.said,
         answer=_written(collected),
-        confidence=None,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         tokens_cached=collected.tokens_cached,
         prefill_ms=answer.first_byte_ms,
         decode_ms=max(0.0, (answer.ms or answer.first_byte_ms) - answer.first_byte_ms),
         cost_usd=seat.cost(tokens_in, tokens_out),
-        bytes_sent=answer.bytes_sent,
-        sent=answer.sent,
     )
 
 
@@ -232,31 +212,15 @@ async def _stopped(
 ) -> None:
     """Records a call that was stopped before it was answered. It may be billed all the same: what
     it asked counts, by the local tokenizer's estimate."""
-    said = _said(outgoing.shown(seat.remote.model))
-    count = case.team.general.count_tokens
-    tokens_in = await asyncio.to_thread(count, "\n".join(m["content"] for m in said))
-    call = Call(
-        id=new_id("call"),
-        task_id=case.task.id,
-        step_id=case.step.id,
-        decision_id=decision.id,
-        kind=case.step.kind,
-        role=GENERAL,
+    shown = outgoing.shown(seat.remote.model)
+    tokens_in = await asyncio.to_thread(_estimated, case, shown)
+    parameters = {**_asked_of(case, seat), "tokens": "estimated", "cut": True}
+    call = replace(
+        _unpaid(case, decision, parameters, bytes_sent),
         model=seat.remote.model,
-        messages=said,
-        parameters={
-            **parameters_of(case.request),
-            "general": seat.name,
-            "to": seat.remote.base_url,
-            "tokens": "estimated",
-            "cut": True,
-        },
-        answer="",
-        confidence=None,
+        messages=shown.said,
         tokens_in=tokens_in,
-        tokens_out=0,
         cost_usd=seat.cost(tokens_in, 0),
-        bytes_sent=bytes_sent,
     )
     await case.recorder.note(call)
 
@@ -266,6 +230,13 @@ def unanswered_call(case: Case, decision: Decision, failure: Unanswered) -> Call
     parameters = {**parameters_of(case.request), "error": failure.message}
     if failure.failures:
         parameters["failed"] = list(failure.failures)
+    return _unpaid(case, decision, parameters, failure.bytes_sent, failure.sent)
+
+
+def _unpaid(
+    case: Case, decision: Decision, parameters: dict[str, Any], bytes_sent: int, sent: str = ""
+) -> Call:
+    """A call to the General as far as it is the same whatever came of it."""
     return Call(
         id=new_id("call"),
         task_id=case.task.id,
@@ -280,14 +251,16 @@ def unanswered_call(case: Case, decision: Decision, failure: Unanswered) -> Call
         confidence=None,
         tokens_in=0,
         tokens_out=0,
-        bytes_sent=failure.bytes_sent,
-        sent=failure.sent,
+        bytes_sent=bytes_sent,
+        sent=sent,
     )
 
 
-def _said(shown: Shown) -> tuple[dict[str, str], ...]:
-    """The messages as they left."""
-    return tuple(
-        {"role": str(m.get("role", "")), "content": text_of(m.get("content"))}
-        for m in shown.messages
-    )
+def _asked_of(case: Case, seat: Seat) -> dict[str, Any]:
+    """What was asked, and of whom."""
+    return {**parameters_of(case.request), "general": seat.name, "to": seat.remote.base_url}
+
+
+def _estimated(case: Case, shown: Shown) -> int:
+    """Tokens of what left, by the local tokenizer."""
+    return case.team.general.count_tokens("\n".join(m["content"] for m in shown.said))

@@ -16,7 +16,8 @@ from runtime.config import Price
 from runtime.core import Call, Step, Task
 from runtime.decisions import role_decision
 from runtime.redact import Redactor
-from runtime.roles.general import General, Seat
+from runtime.roles.general import General
+from runtime.roles.seats import Seat
 from tests.fakes import FakeGeneral, FakeGenerator
 from tests.fault_server import hang, refused_url, status, stream
 
