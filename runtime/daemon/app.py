@@ -18,7 +18,7 @@ from runtime.config import DaemonConfig
 from runtime.daemon import mcp_server, measure
 from runtime.daemon.answers import answer
 from runtime.daemon.desk import Desk
-from runtime.daemon.errors import NotFound, Unreadable
+from runtime.daemon.errors import NotFound, Unreadable, fault
 from runtime.daemon.guard import Guard
 from runtime.daemon.limits import Limits
 from runtime.daemon.routes import (
@@ -105,10 +105,5 @@ def _errors(app: FastAPI) -> None:
         return answer(refused, error.status_code, headers)
 
     @app.exception_handler(Exception)
-    async def fault(_: Request, error: Exception) -> JSONResponse:
-        return answer(
-            AidecampError(
-                f"A fault in Aidecamp itself: {type(error).__name__}.",
-                hint="`aidecamp daemon logs` has the traceback.",
-            )
-        )
+    async def faulty(_: Request, error: Exception) -> JSONResponse:
+        return answer(fault(error))

@@ -123,6 +123,14 @@ class ListenRefused(AidecampError):
     http_status = 503
 
 
+def fault(error: BaseException) -> AidecampError:
+    """What a client is told of a bug of ours; the log has its traceback."""
+    return AidecampError(
+        f"A fault in Aidecamp itself: {type(error).__name__}.",
+        hint="`aidecamp daemon logs` has the traceback.",
+    )
+
+
 def body_of(error: AidecampError, param: str | None = None) -> dict[str, Any]:
     """``error`` as OpenAI's API writes one, with our hint and exit code beside it. ``param``: the
     parameter at fault; a BadRequest names its own."""

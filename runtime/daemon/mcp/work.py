@@ -16,6 +16,7 @@ from models.errors import AidecampError
 from runtime.agent import Agent, Approver
 from runtime.core import Action, Call, Decision, Event, Gate, Outcome, Step, Task, new_id
 from runtime.daemon.desk import Desk
+from runtime.daemon.errors import fault
 from runtime.drive import Runner, drive
 from runtime.plain import plain
 
@@ -95,8 +96,7 @@ class Work:
             if isinstance(error, AidecampError):
                 raise error
             log.error("task %s failed", self.task.id, exc_info=error)
-            says = f"A fault in Aidecamp itself: {type(error).__name__}."
-            raise AidecampError(says, hint="`aidecamp daemon logs` has the traceback.")
+            raise fault(error)
         return self.events
 
     def answer(self, allowed: bool | None) -> None:

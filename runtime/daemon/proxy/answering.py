@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi.responses import JSONResponse, Response
@@ -29,45 +29,47 @@ Json = dict[str, Any]
 async def chat_answer(desk: Desk, http: Request, token: str) -> Response:
     """``POST /v1/chat/completions``."""
     request = read_chat(await http.body())
-    exchange = _served(desk, http, token, request, "/chat/completions")
-    async with while_there(http, exchange):
-        head = await exchange.head()
-        if not head.forwarded and not request.stream:
-            body = await _completion(exchange, head, request)
-            return JSONResponse(body, headers=headers_of(head))
-        if head.forwarded:
-            return await passed_on(exchange, head, request)
-    chunks = _lines(_chunks(exchange, head, request))
-    return Streamed(exchange, chunks, 200, headers_of(head), EVENTS)
+    return await _answer(desk, http, token, request, "/chat/completions", lambda body: body, _lines)
 
 
 async def responses_answer(desk: Desk, http: Request, token: str) -> Response:
     """``POST /v1/responses``, its stateless part."""
     request = to_chat(await http.body())
-    exchange = _served(desk, http, token, request, "/responses")
-    async with while_there(http, exchange):
-        head = await exchange.head()
-        if not head.forwarded and not request.stream:
-            body = from_completion(await _completion(exchange, head, request), request)
-            return JSONResponse(body, headers=headers_of(head))
-        if head.forwarded:
-            return await passed_on(exchange, head, request)
-    events = events_from_chunks(_chunks(exchange, head, request), request)
-    return Streamed(exchange, events, 200, headers_of(head), EVENTS)
+    return await _answer(
+        desk,
+        http,
+        token,
+        request,
+        "/responses",
+        lambda body: from_completion(body, request),
+        lambda chunks: events_from_chunks(chunks, request),
+    )
 
 
-def _served(
+async def _answer(
     desk: Desk,
     http: Request,
     token: str,
     request: ChatRequest,
     path: str,
-) -> Exchange:
+    whole: Callable[[Json], Json],
+    streamed: Callable[[AsyncIterator[Json]], AsyncIterator[bytes]],
+) -> Response:
+    """The answer of whoever serves the call. ``whole`` and ``streamed`` turn a chat completion and
+    its chunks into the form of the endpoint at ``path``."""
     target = targets(desk).find(request.model)
     asked = asked_of(desk, http, token, request, target, path)
     exchange = Exchange()
     exchange.start(Serving(desk, asked).run, name=f"call of {asked.client}")
-    return exchange
+    async with while_there(http, exchange):
+        head = await exchange.head()
+        if head.forwarded:
+            return await passed_on(exchange, head, request)
+        if not request.stream:
+            body = whole(await _completion(exchange, head, request))
+            return JSONResponse(body, headers=headers_of(head))
+    events = streamed(_chunks(exchange, head, request))
+    return Streamed(exchange, events, 200, headers_of(head), EVENTS)
 
 
 # ---- local answers

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from runtime.core import Kind, Privacy, Step, Task
+from runtime.core import Kind, Privacy, Step, Task, new_id
 from runtime.daemon.proxy.exchange import Exchange
 from runtime.daemon.proxy.record import Recorder
 from runtime.daemon.proxy.requests import ChatRequest
@@ -35,6 +36,17 @@ class Asked:
     """Of the client."""
     kind: Kind | None = None
     """Where the endpoint says it."""
+
+    def task(self, text: str) -> Task:
+        """A task of the record for this call. ``text``: what it is about."""
+        return Task(
+            id=new_id("task"),
+            text=text,
+            privacy=self.privacy,
+            now=datetime.now().replace(microsecond=0).isoformat(),
+            client=self.client,
+            session=self.session,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from datetime import datetime
 
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
 from models.pool import ENCODER
 from models.pooled import PooledEncoder
-from runtime.core import Call, Result, Step, Task, new_id
+from runtime.core import Call, Result, Step, new_id
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import BadRequest
 from runtime.daemon.proxy.asking import asked_of, headers_of, targets
@@ -67,14 +66,7 @@ async def _here(
         vectors = await asyncio.to_thread(encoder.embed, request.inputs)
         ms = (time.perf_counter() - begun) * 1000
         tokens = await asyncio.to_thread(_count, encoder, request)
-    task = Task(
-        id=new_id("task"),
-        text=request.inputs[0],
-        privacy=asked.privacy,
-        now=datetime.now().replace(microsecond=0).isoformat(),
-        client=asked.client,
-        session=asked.session,
-    )
+    task = asked.task(request.inputs[0])
     step = Step(new_id("step"), task.id, 1, "embed", request.inputs[0])
     why = "embeddings are always the same encoder's" if target.side == AUTO else "asked for by name"
     decision = role_decision(task, step, "encoder", why)
@@ -94,10 +86,7 @@ async def _here(
         tokens_out=0,
         prefill_ms=ms,
     )
-    words = asked.client not in desk.staff.config.record.opt_out
-    await Recorder(desk, task, words=words).note(
-        task, step, decision, call, Result(task.id, "done", None)
-    )
+    await Recorder(desk, task).note(task, step, decision, call, Result(task.id, "done", None))
     body = answer(vectors, name, tokens, request.encoding_format)
     return JSONResponse(body, headers=headers_of(Head(decision, name)))
 

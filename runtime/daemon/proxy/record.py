@@ -14,12 +14,12 @@ from runtime.progress import Progress
 
 
 class Recorder:
-    """Notes what happens to one task. ``words`` False: numbers alone are kept."""
+    """Notes what happens to one task: numbers alone, where its client opted out of words."""
 
-    def __init__(self, desk: Desk, task: Task, *, words: bool) -> None:
+    def __init__(self, desk: Desk, task: Task) -> None:
         self._desk = desk
         self._task = task
-        self._words = words
+        self._words = task.client not in desk.staff.config.record.opt_out
         self.progress = Progress()
         self.opened = False
         """The task itself is on record."""

@@ -1,8 +1,7 @@
 """Serves one proxied call: decide, answer here or forward, escalate or degrade, and record it all.
 
 Each decision is durable before anything leaves under it: a byte to the General, or one of an
-answer to the client. The record of a local answer is durable before its end is sent; that of the
-General's follows its last byte. What goes wrong here
+answer to the client. The answer's record is durable before its end is sent. What goes wrong here
 for lack of means goes to the General where it may; what goes wrong there comes back as the best
 local answer, marked unsure, where there is one.
 """
@@ -12,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from datetime import datetime
+from dataclasses import replace
 
 from models.errors import AidecampError, ContextOverflow, DeadlineMissed, Denied, SchemaRefused
 from models.remote_failures import Unanswered
 from runtime.agent import Team
-from runtime.core import GENERAL, KINDS, Decision, Kind, Result, Step, Task, new_id
+from runtime.core import GENERAL, KINDS, Decision, Kind, Result, Step, new_id
 from runtime.daemon.desk import Desk
-from runtime.daemon.errors import Declined, NoGeneral
+from runtime.daemon.errors import Declined, NoGeneral, fault
 from runtime.daemon.proxy import local
 from runtime.daemon.proxy.case import Asked, Case
 from runtime.daemon.proxy.choosing import Choosing
@@ -46,20 +45,13 @@ class Serving:
         self._staff = desk.staff
         self._asked = asked
         self._beyond = unserved(asked.request)
-        self._task = Task(
-            id=new_id("task"),
-            text=last_words(asked.request),
-            privacy=asked.privacy,
-            now=datetime.now().replace(microsecond=0).isoformat(),
+        self._task = replace(
+            asked.task(last_words(asked.request)),
             tools=asked.request.tools,
             schema=local.schema_of(asked.request),
-            client=asked.client,
-            session=asked.session,
         )
-        config = self._staff.config
-        keeps_words = asked.client not in config.record.opt_out
-        self._recorder = Recorder(desk, self._task, words=keeps_words)
-        self._deadline_s = config.daemon.deadline_s
+        self._recorder = Recorder(desk, self._task)
+        self._deadline_s = self._staff.config.daemon.deadline_s
 
     async def run(self, exchange: Exchange) -> None:
         """Serve the call, and record how it ended. Raises AidecampError."""
@@ -85,10 +77,7 @@ class Serving:
         except Exception as error:
             log.exception("call %s failed", self._task.id)
             result = Result(self._task.id, "failed", None, f"a bug: {error!r}")
-            raise AidecampError(
-                f"A fault in Aidecamp itself: {type(error).__name__}.",
-                hint="`aidecamp daemon logs` has the traceback.",
-            ) from error
+            raise fault(error) from error
         finally:
             # A call that was refused before any decision has had nothing on record.
             ends = (result,) if self._recorder.opened else (self._task, result)
