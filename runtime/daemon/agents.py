@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runtime.agent import Team
     from runtime.budgets import Spending
     from runtime.config import Config
+    from runtime.ledger import Ledger
     from runtime.policy import Policy
     from runtime.roster import ToolUserRole
     from runtime.tools.base import Tool
@@ -34,12 +35,15 @@ class Agents:
     """Makes agents and hands out what they are made of. Safe to call from several threads; models
     load once."""
 
-    def __init__(self, config: Config, pool: Pool | None = None) -> None:
-        """``pool``: models that are somebody else's to close; None: ones of its own."""
+    def __init__(self, config: Config, ledger: Ledger, pool: Pool | None = None) -> None:
+        """``ledger``: what became of past answers is read from it. ``pool``: models that are
+        somebody else's to close; None: ones of its own."""
         self._config = config
+        self._ledger = ledger
         self._policy = config.make_policy()
         self._lock = threading.Lock()
         self._building = threading.Lock()
+        self._reading = threading.Lock()
         self._pool = pool
         self._lent = pool is not None
         self._team: Team | None = None
@@ -147,23 +151,17 @@ class Agents:
 
     def history(self) -> History:
         """What became of past answers, at most ``HISTORY_S`` old. Reads the ledger."""
-        from runtime.ledger import Ledger
-        from runtime.team import ledger_path
-
-        with self._lock:
-            if time.monotonic() - self._history_read > HISTORY_S:
-                ledger = Ledger(ledger_path())
-                self._history = History.of(ledger.told())
-                ledger.close()
+        with self._reading:
+            if self.recent is None:
+                self._history = History.of(self._ledger.told())
                 self._history_read = time.monotonic()
             return self._history
 
     def spending(self) -> Spending:
         """What budgets of days and months are checked against."""
         from runtime.budgets import LedgerSpending
-        from runtime.team import ledger_path
 
-        return LedgerSpending(ledger_path())
+        return LedgerSpending(self._ledger.path)
 
     def reload(self, config: Config, policy: Policy) -> None:
         """Take over what the user changed: from the next task and call on."""

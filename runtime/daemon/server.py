@@ -291,7 +291,6 @@ def _run(tell: Callable[[dict[str, Any]], None]) -> None:
 
     handed = activation.inherited()
     config = load_config()
-    agents = Agents(config)
     # The file of a socket that was handed over decides where the lock and the address lie.
     unix = [one.getsockname() for one in handed if one.family == socket.AF_UNIX]
     path = Path(os.fsdecode(unix[0])) if unix else place.socket_path()
@@ -304,7 +303,7 @@ def _run(tell: Callable[[dict[str, Any]], None]) -> None:
         activation.notify(f"READY=1\nSTATUS=listens on {where}")
         tell({"pid": os.getpid(), "socket": str(path), "address": listening.address})
 
-    with closing(agents), closing(Ledger(ledger_path())) as ledger:
+    with closing(Ledger(ledger_path())) as ledger, closing(Agents(config, ledger)) as agents:
         folder = data_dir() / "work"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         asyncio.run(

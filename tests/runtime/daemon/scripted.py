@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.pool import Pool
 from runtime.agent import Approver
-from runtime.config import Config
+from runtime.config import Config, load_config
 from runtime.core import (
     Action,
     Call,
@@ -175,11 +176,12 @@ class Daemon:
 
 @asynccontextmanager
 async def daemon(
-    folder: Path, *scripts: Script, agents: Agents | None = None, config: Config | None = None
+    folder: Path, *scripts: Script, pool: Pool | None = None, config: Config | None = None
 ) -> AsyncIterator[Daemon]:
-    """``agents``: the models and the team, where it is to have them; its tasks are scripted all the
+    """``pool``: its models, where it is to have them and a team; its tasks are scripted all the
     same. ``config``: it listens on TCP, too, as that says."""
     ledger = Ledger(folder / "ledger.db")
+    agents = Agents(config or load_config(), ledger, pool) if pool is not None else None
     path = folder / "run" / "daemon.sock"
     async with Client(path, tokens=TokenStore(folder)) as client:
         one = Daemon(path, ledger, client, folder, list(scripts or (plain,)), agents)
@@ -201,6 +203,8 @@ async def daemon(
         finally:
             stop.set()
             await serving
+            if agents is not None:
+                await asyncio.to_thread(agents.close)
             ledger.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
@@ -14,8 +14,6 @@ import pytest
 from models.errors import ModelMissing
 from models.pool import ENCODER, GENERATOR, Pool
 from models.store import Store
-from runtime.config import load_config
-from runtime.daemon.agents import Agents
 from runtime.daemon.client import OwnToken
 from runtime.daemon.errors import Conflict, NoStaff, NotFound
 from runtime.daemon.tokens import TokenStore
@@ -28,23 +26,14 @@ __all__ = ["hub"]
 Serving = Callable[[Store], AbstractAsyncContextManager[Daemon]]
 
 
-class Holding(Agents):
-    """Agents whose models come from ``store``."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(load_config())
-        self._pool = Pool(store, check_s=0.0)
-
-
 @pytest.fixture
 def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serving:
     @asynccontextmanager
     async def serve(store: Store) -> AsyncIterator[Daemon]:
         monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path))
-        agents = Holding(store)
-        async with daemon(tmp_path, plain, agents=agents) as one:
-            yield one
-        agents.close()
+        with closing(Pool(store, check_s=0.0)) as pool:
+            async with daemon(tmp_path, plain, pool=pool) as one:
+                yield one
 
     return serve
 

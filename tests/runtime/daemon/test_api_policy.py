@@ -13,9 +13,7 @@ from models.errors import UsageError
 from models.pool import Pool
 from models.store import Store
 from runtime.agent import Agent
-from runtime.config import load_config
 from runtime.core import Decision, Event, Judgement
-from runtime.daemon.agents import Agents
 from runtime.daemon.client import Client
 from runtime.daemon.errors import Conflict, NotFound, Unreadable
 from runtime.policy import Policy
@@ -183,14 +181,6 @@ async def test_savings_of_an_empty_record(tmp_path: Path) -> None:
             await served.client.savings_report(what_if=["local-share=0.5"])
 
 
-class Holding(Agents):
-    """Agents with models that are loaded already."""
-
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(load_config())
-        self._pool = pool
-
-
 async def test_the_decision_alone_is_the_command_lines_and_records_nothing(
     store: Store, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +188,7 @@ async def test_the_decision_alone_is_the_command_lines_and_records_nothing(
     (tmp_path / "models").symlink_to(store.root)
     text = "list the files in this folder"
     told = command("route", text, home=tmp_path)
-    async with daemon(tmp_path, plain, agents=Holding(pool)) as served:
+    async with daemon(tmp_path, plain, pool=pool) as served:
         decision = await served.client.route(text)
         with pytest.raises(UsageError, match="at most 20,000"):
             await served.client.route("x" * 20_001)

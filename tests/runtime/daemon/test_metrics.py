@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.pool import ENCODER
+from models.pool import ENCODER, Pool
 from models.store import Store
 from runtime.agent import Approver
 from runtime.core import Record, Result, Task
@@ -27,7 +27,6 @@ from tests.runtime.daemon.scripted import (
     waiting,
 )
 from tests.runtime.daemon.test_api import raw
-from tests.runtime.daemon.test_api_models import Holding
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -149,15 +148,15 @@ async def test_workers_and_kinds_that_nobody_knows_share_one_label(tmp_path: Pat
 
 
 async def test_loaded_models_tell_what_they_take(store: Store, tmp_path: Path) -> None:
-    agents = Holding(store)
-    async with daemon(tmp_path, plain, agents=agents) as served:
+    pool = Pool(store, check_s=0.0)
+    async with daemon(tmp_path, plain, pool=pool) as served:
         loaded = await served.client.load(ENCODER)
         samples = await scraped(served.client)
         assert value(samples, "aidecamp_model_resident_bytes", model=ENCODER) == loaded.bytes
         await served.client.unload(ENCODER)
         samples = await scraped(served.client)
         assert value(samples, "aidecamp_model_resident_bytes", model=ENCODER) is None
-    agents.close()
+    pool.close()
 
 
 async def test_two_daemons_in_one_process_count_apart_and_leave_no_trace(tmp_path: Path) -> None:

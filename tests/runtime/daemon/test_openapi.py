@@ -14,8 +14,8 @@ import httpx
 import jsonschema
 import pytest
 
+from models.pool import Pool
 from runtime.config import load_config
-from runtime.daemon.agents import Agents
 from runtime.daemon.client import OwnToken
 from runtime.daemon.tokens import SCOPES, TokenStore
 from tests.runtime.daemon.scripted import Daemon, asking, daemon, ended, plain, waiting
@@ -35,13 +35,11 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     config = load_config()
     daemon_config = config.daemon.model_copy(update={"port": 0})
     config = config.model_copy(update={"daemon": daemon_config})
-    agents = Agents(config)
-    async with daemon(tmp_path, plain, asking, asking, plain, agents=agents, config=config) as one:
+    async with daemon(tmp_path, plain, asking, asking, plain, pool=Pool(), config=config) as one:
         first = await one.client.start_task("how many files?")
         assert await ended(one.client, first) == "done"
         await waiting(one.client, await one.client.start_task("make a folder"))
         yield one
-    agents.close()
 
 
 def http(served: Daemon) -> httpx.AsyncClient:

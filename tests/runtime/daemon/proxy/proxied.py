@@ -108,8 +108,8 @@ async def proxied(
     (home / "config.toml").write_text(f"{config}\n{seat if general else ''}")
     (home / "policy.toml").write_text(policy)
     loaded = load_config()
-    agents = Agents(loaded, pool)
     ledger = Ledger(home / "ledger.db")
+    agents = Agents(loaded, ledger, pool)
     ready: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     serving = asyncio.create_task(

@@ -274,7 +274,8 @@ def test_servers_that_are_set_up_while_the_daemon_runs_are_taken_over(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIDECAMP_HOME", str(tmp_path))
-    agents = Agents(Config(), pool)
+    ledger = Ledger(tmp_path / "ledger.db")
+    agents = Agents(Config(), ledger, pool)
     task = Task("task_1", "tea")
     try:
         assert "tool" not in agents.team().tools
@@ -292,4 +293,5 @@ def test_servers_that_are_set_up_while_the_daemon_runs_are_taken_over(
         assert len(pids) == 2 and all(map(alive, pids))
     finally:
         agents.close()
+        ledger.close()
     assert not any(map(alive, pids))
