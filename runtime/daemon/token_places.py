@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -52,7 +51,9 @@ class File:
             ) from error
 
     def write(self, text: str) -> None:
-        _replace(self._path, text)
+        from runtime.private_file import write_private
+
+        write_private(self._path, text)
 
 
 class Keyring:
@@ -78,13 +79,14 @@ class Keyring:
         import keyring
 
         from runtime.config import KEYRING_SERVICE
+        from runtime.private_file import write_private
 
         with _keyring_errors():
             keyring.set_password(KEYRING_SERVICE, KEYRING_NAME, text)
             if keyring.get_password(KEYRING_SERVICE, KEYRING_NAME) != text:
                 # keyring's null back end forgets what it is given, and says nothing.
                 raise RuntimeError("it does not keep what it is given")
-        _replace(self._mark, secrets.token_hex(8))
+        write_private(self._mark, secrets.token_hex(8))
 
 
 @contextmanager
@@ -112,27 +114,6 @@ def _refuse_shared(path: Path, info: os.stat_result) -> None:
             f"Other users can read {path}, so its tokens are not used.",
             hint=f"If nobody did: chmod 600 {path}. Else remove it, and new tokens are made.",
         )
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole, 0600 from its first moment."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
-        raise StorageFailed(
-            f"{path} cannot be written: {error}.",
-            hint="Set AIDECAMP_HOME to a folder that you may write.",
-        ) from error
 
 
 def _stamp(path: Path) -> Stamp | None:

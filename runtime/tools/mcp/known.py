@@ -8,14 +8,12 @@ risk is what the user configured, or sensitive.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from models.errors import StorageFailed
+from runtime.private_file import write_private
 
 
 class Known:
@@ -58,17 +56,9 @@ class Known:
     def _write(self, kept: Mapping[str, Mapping[str, str]]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=".mcp-tools-")
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    json.dump(kept, file, indent=2, sort_keys=True)
-                Path(name).replace(self._path)
-            except BaseException:
-                with suppress(OSError):
-                    Path(name).unlink()
-                raise
         except OSError as error:
             raise StorageFailed(
                 f"{self._path} cannot be written: {error}.",
                 hint="Set AIDECAMP_HOME to a folder that you may write.",
             ) from error
+        write_private(self._path, json.dumps(kept, indent=2, sort_keys=True))
