@@ -185,6 +185,7 @@ class Client:
         text: str | None = None,
         client: str | None = None,
         session: str | None = None,
+        outcome: str | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> Page:
@@ -197,6 +198,7 @@ class Client:
             text=text,
             client=client,
             session=session,
+            outcome=outcome,
             before=before,
             limit=limit,
         )

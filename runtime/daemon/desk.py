@@ -16,10 +16,8 @@ from runtime.config import Config, DaemonConfig
 from runtime.core import Privacy, Result
 from runtime.daemon.agents import Agents
 from runtime.daemon.errors import NoStaff
-from runtime.daemon.finding import find
 from runtime.daemon.follow import Follower
 from runtime.daemon.proxy.issued import Issued
-from runtime.daemon.rows import Row
 from runtime.daemon.runner import AgentFactory, Runner
 from runtime.daemon.slots import Slots
 from runtime.daemon.totals import Totals
@@ -75,33 +73,6 @@ class Desk:
         team = self.agents.staffed if self.agents else None
         for seat in team.general.seats if team else ():
             await seat.remote.close()
-
-    def rows(
-        self,
-        kind: str | None = None,
-        chosen: str | None = None,
-        task_id: str | None = None,
-        text: str | None = None,
-        limit: int = 100,
-        *,
-        client: str | None = None,
-        session: str | None = None,
-        before: int | None = None,
-        outcome: str | None = None,
-    ) -> list[Row]:
-        """The newest decisions that match, newest first; ``before``: those before that event."""
-        return find(
-            self.ledger,
-            kind=kind,
-            chosen=chosen,
-            task_id=task_id,
-            text=text,
-            client=client,
-            session=session,
-            before=before,
-            outcome=outcome,
-            limit=limit,
-        )
 
     async def totals(self) -> Totals:
         """The sums so far; only what is new since the last time is read."""

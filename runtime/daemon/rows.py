@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from runtime.core import (
     Action,
@@ -22,6 +22,23 @@ from runtime.core import (
     to_json,
 )
 
+Came = Literal[
+    "running",
+    "answered",
+    "acting",
+    "done",
+    "unsure",
+    "failed",
+    "denied",
+    "skipped",
+    "interrupted",
+    "kept",
+    "escalated",
+    "overruled",
+    "declined",
+    "cancelled",
+]
+"""What came of a decision. ``kept``: the next decision on the step found its answer good enough."""
 OPEN = ("running", "answered", "acting")
 """Outcomes of a decision that something may still come of."""
 
@@ -34,9 +51,7 @@ class Row:
     at: float
     decision: Decision
     outcome: str = "running"
-    """``running``, ``answered``, ``acting``, then ``done, unsure, failed, denied, skipped,
-    interrupted, kept, escalated, overruled, declined, cancelled``; ``kept``: the next decision
-    on the step found its answer good enough."""
+    """One of ``Came``."""
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0

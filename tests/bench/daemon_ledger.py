@@ -228,15 +228,14 @@ def median_ms(ask: Callable[[], object], times: int = QUERIES) -> float:
     return statistics.median(took)
 
 
-def queries(ledger: Ledger, folder: Path) -> dict[str, float]:
+def queries(ledger: Ledger) -> dict[str, float]:
     """Milliseconds of each question, by its name."""
-    from runtime.daemon.desk import Desk
+    from runtime.daemon.finding import find
 
     last = ledger.last_id()
     middle = ledger.decisions(before=last // 2, limit=1)[0]
     assert isinstance(middle.record, Decision)
     one, task_id = middle.record.id, middle.task_id
-    desk = Desk(ledger, lambda approver: None, folder)  # type: ignore[arg-type, return-value]
     spending = LedgerSpending(ledger.path)
     now = START + last / 10
     questions: dict[str, Callable[[], object]] = {
@@ -255,7 +254,7 @@ def queries(ledger: Ledger, folder: Path) -> dict[str, float]:
         "tasks": ledger.tasks,
         "unfinished": ledger.unfinished,
         "last id": ledger.last_id,
-        "rows by kind": lambda: desk.rows("shell", None, None, None, 100),
+        "rows by kind": lambda: find(ledger, kind="shell"),
         "spent": lambda: spending.spent(now),
     }
     found = {name: median_ms(ask) for name, ask in questions.items()}
@@ -281,7 +280,7 @@ def measure(
         if rows > had:
             filled = (rows - had) / (time.perf_counter() - began)
             say(f"filled at {filled:,.0f} events/s, {ledger.path.stat().st_size / 1e6:,.0f} MB")
-        found = queries(ledger, where)
+        found = queries(ledger)
         ledger.close()
         for question, ms in found.items():
             say(f"  {ms:8.2f} ms  {question}")

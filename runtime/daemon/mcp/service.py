@@ -24,6 +24,7 @@ from runtime.core import Privacy, Surface, Task
 from runtime.daemon.bodies import TaskBody
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import Conflict, NotFound
+from runtime.daemon.finding import find
 from runtime.daemon.guard import caller as caller_of
 from runtime.daemon.guard import require
 from runtime.daemon.mcp import asks, elicit, replies
@@ -148,7 +149,7 @@ class Service:
                 return await self._begin(task, wrap, offered, asker, image=asked.image)
             case asks.ActOnScreen() | asks.RunInSandbox():
                 surface: Surface = "gui" if isinstance(asked, asks.ActOnScreen) else "shell"
-                words = asked.words or f"{asked.named} {json.dumps(asked.arguments)}"
+                words = asked.step or f"{asked.named} {json.dumps(asked.arguments)}"
                 task = self._task(words, asker, surface=surface, folder=asked.folder)
                 wrap = _named(surface, asked.named, asked.arguments) if asked.named else _whole
                 return await self._begin(task, wrap, offered, asker)
@@ -179,7 +180,7 @@ class Service:
                 return _answered(replies.Routed.of(decision))
             case asks.Decisions():
                 query = {name: getattr(asked, name) for name in asks.Decisions.model_fields}
-                rows = await asyncio.to_thread(lambda: self._desk.rows(**query))
+                rows = await asyncio.to_thread(lambda: find(self._desk.ledger, **query))
                 lines = [replies.Line.of(row) for row in rows]
                 return _answered(replies.Lines(decisions=lines))
         raise TypeError(f"nothing is done for {type(asked).__name__}")

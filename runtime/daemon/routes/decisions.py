@@ -12,6 +12,8 @@ from runtime.daemon.bodies import EventId, MarkBody, ReplayBody
 from runtime.daemon.declared import Absent, declared
 from runtime.daemon.desk import Desk
 from runtime.daemon.errors import Conflict, NotFound
+from runtime.daemon.finding import find
+from runtime.daemon.rows import Came
 from runtime.daemon.settings import config_of, policy_of
 from runtime.daemon.shapes import DecisionsPage, EventBody, Replayed
 from runtime.daemon.story import Story, tell
@@ -38,12 +40,14 @@ def routes(desk: Desk) -> APIRouter:
         text: str | Absent = None,
         client: str | Absent = None,
         session: str | Absent = None,
+        outcome: Came | Absent = None,
         before: Before = None,
         limit: Limit = 100,
     ) -> DecisionsPage:
         # Taken first: what comes meanwhile is told again by the stream, and never missed.
         last = ledger.last_id()
-        rows = desk.rows(
+        rows = find(
+            ledger,
             kind=kind,
             chosen=chosen,
             task_id=task_id,
@@ -51,6 +55,7 @@ def routes(desk: Desk) -> APIRouter:
             client=client,
             session=session,
             before=before,
+            outcome=outcome,
             limit=limit,
         )
         more = rows[-1].event_id if len(rows) == limit else None

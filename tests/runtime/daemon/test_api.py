@@ -198,6 +198,21 @@ async def test_a_fault_in_the_agent_ends_the_task_and_leaves_the_daemon_up(
         assert await ended(served.client, await served.client.start_task("go on")) == "done"
 
 
+async def test_decisions_are_found_by_what_came_of_them(tmp_path: Path) -> None:
+    async with daemon(tmp_path, plain, asking) as served:
+        done = await served.client.start_task("count files")
+        assert await ended(served.client, done) == "done"
+        denied = await served.client.start_task("make a folder")
+        await served.client.deny(denied, await waiting(served.client, denied))
+        assert await ended(served.client, denied) == "denied"
+        for outcome, task_id in (("done", done), ("denied", denied)):
+            rows = (await served.client.decisions(outcome=outcome)).rows
+            assert [(r.outcome, r.decision.task_id) for r in rows] == [(outcome, task_id)]
+        assert (await served.client.decisions(outcome="escalated")).rows == ()
+        with pytest.raises(Unreadable):
+            await served.client.decisions(outcome="nonsense")
+
+
 async def test_unknown_ids_are_404(served: Daemon) -> None:
     with pytest.raises(NotFound):
         await served.client.task("task_none")
