@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, StrictBool, model_validator
 
@@ -21,49 +21,37 @@ class Look(Body):
 class Doing(Body):
     """A step in words, or the name of what is to be done with its arguments."""
 
+    NAMED: ClassVar[str]
+    """The field that holds the name."""
+
+    step: Text | None = Field(default=None, description=WORDS)
+
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
-        if (self.words is None) == (self.named is None):
+        if (self.step is None) == (self.named is None):
             raise ValueError("give either the step in words, or a name with its arguments")
         return self
 
     @property
-    def words(self) -> str | None:
-        raise NotImplementedError
-
-    @property
     def named(self) -> str | None:
-        raise NotImplementedError
+        name: str | None = getattr(self, self.NAMED)
+        return name
 
 
 class ActOnScreen(Doing):
-    step: Text | None = Field(default=None, description=WORDS)
+    NAMED = "skill"
+
     skill: Name | None = Field(default=None, description="A skill by name, instead of words.")
     arguments: Json = Field(default={}, description="The skill's arguments.")
     folder: Folder
 
-    @property
-    def words(self) -> str | None:
-        return self.step
-
-    @property
-    def named(self) -> str | None:
-        return self.skill
-
 
 class RunInSandbox(Doing):
-    step: Text | None = Field(default=None, description=WORDS)
+    NAMED = "recipe"
+
     recipe: Name | None = Field(default=None, description="A recipe by name, instead of words.")
     arguments: Json = Field(default={}, description="The recipe's arguments.")
     folder: Folder
-
-    @property
-    def words(self) -> str | None:
-        return self.step
-
-    @property
-    def named(self) -> str | None:
-        return self.recipe
 
 
 class DoTask(Body):
