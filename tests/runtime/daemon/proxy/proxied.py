@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -16,12 +16,27 @@ import pytest
 from models.pool import Pool
 from models.store import Store
 from runtime.config import load_config
-from runtime.core import Call, Decision, Event, Result, Task
+from runtime.core import Call, Decision, Event, Privacy, Result, Task
 from runtime.daemon.agents import Agents
 from runtime.daemon.listen import Listening
 from runtime.daemon.server import serve
 from runtime.daemon.tokens import TokenStore
 from runtime.ledger import Ledger, records
+from tests.fakes import FakeGeneral
+
+TIMER = {
+    "type": "function",
+    "function": {
+        "name": "set_timer",
+        "description": "Starts a timer.",
+        "parameters": {
+            "type": "object",
+            "properties": {"minutes": {"type": "integer", "description": "minutes"}},
+            "required": ["minutes"],
+        },
+    },
+}
+"""A tool that the default models call right."""
 
 
 @dataclass
@@ -86,6 +101,23 @@ class Proxied:
                 if len(found := self.results()) >= count:
                     return found
                 await asyncio.sleep(0.01)
+
+
+class Start(Protocol):
+    """Starts a daemon with the test's own folder and the loaded models.
+
+    ``general``: the General, or its base URL, with the ``privacy`` that its calls have; None: no
+    General, and the privacy that nobody set.
+    """
+
+    def __call__(
+        self,
+        general: FakeGeneral | str | None = None,
+        privacy: Privacy = "auto",
+        *,
+        config: str = "",
+        policy: str = "",
+    ) -> AbstractAsyncContextManager[Proxied]: ...
 
 
 @asynccontextmanager

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from models.pool import Pool
 from tests.fakes import FakeGeneral
-from tests.runtime.daemon.proxy.proxied import proxied
-
-TIMER = {
-    "type": "function",
-    "function": {
-        "name": "set_timer",
-        "description": "Starts a timer.",
-        "parameters": {
-            "type": "object",
-            "properties": {"minutes": {"type": "integer", "description": "minutes"}},
-            "required": ["minutes"],
-        },
-    },
-}
+from tests.runtime.daemon.proxy.proxied import TIMER, Start
 
 
 async def test_a_stop_sequence_sends_a_call_away_only_where_the_call_would_hold_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+    start: Start,
 ) -> None:
     with FakeGeneral(["cut"]) as general:
-        async with proxied(
-            tmp_path,
-            monkeypatch,
-            pool,
-            general=general.base_url,
-            config='privacy = "auto"',
-            policy="risk_alpha = 0.0",
-        ) as daemon:
+        async with start(general, policy="risk_alpha = 0.0") as daemon:
             for stop, route in (("Observation:", "local:tool_user"), ('":5', "general")):
                 answer = await daemon.chat(
                     "set a timer for 5 minutes",
@@ -50,10 +25,8 @@ async def test_a_stop_sequence_sends_a_call_away_only_where_the_call_would_hold_
             assert "stop sequence '\":5'" in made[1].reason
 
 
-async def test_who_must_call_a_tool_after_a_result_is_not_answered_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_who_must_call_a_tool_after_a_result_is_not_answered_in_words(start: Start) -> None:
+    async with start() as daemon:
         messages = [
             {"role": "user", "content": "New task:\nset a timer for 5 minutes"},
             {"role": "assistant", "content": "Calling tools: set_timer"},

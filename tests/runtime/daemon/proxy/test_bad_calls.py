@@ -7,7 +7,6 @@ import asyncio
 import copy
 import logging
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from runtime.core import Call, Decision, Result, Task
 from runtime.ledger import records
 from tests.fakes import FakeGeneral
 from tests.runtime.daemon.bad_requests import CHAT, Bad, Maker
-from tests.runtime.daemon.proxy.proxied import Proxied, proxied
+from tests.runtime.daemon.proxy.proxied import Proxied, Start
 from tests.runtime.daemon.proxy.test_serving import COLOURS, FORMAT, LOCAL, MAIL, WEATHER
 from tests.runtime.daemon.wire import line
 
@@ -124,16 +123,11 @@ async def answered(daemon: Proxied, bad: Bad, statuses: Counter[int]) -> None:
 
 
 async def test_bad_calls_are_answered_and_each_has_one_end(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    pool: Pool,
+    start: Start, caplog: pytest.LogCaptureFixture, pool: Pool
 ) -> None:
     statuses: Counter[int] = Counter()
     with FakeGeneral(["there"]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "auto"'
-        ) as daemon:
+        async with start(general) as daemon:
             maker, left = Calls(SEED, daemon.token), iter(range(COUNT))
 
             async def work() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -17,7 +16,7 @@ from models.pool import Pool
 from runtime.core import Outcome
 from runtime.ledger import records
 from tests.fakes import Asked, FakeGeneral, completion
-from tests.runtime.daemon.proxy.proxied import proxied
+from tests.runtime.daemon.proxy.proxied import TIMER, Start
 
 LOCAL = "local/smollm2-135m"
 COLOURS: Mapping[str, Any] = {
@@ -58,10 +57,8 @@ TRUSTING = "risk_alpha = 0.0"
 # ---- on this machine
 
 
-async def test_a_pinned_call_is_answered_here_and_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_a_pinned_call_is_answered_here_and_recorded(start: Start) -> None:
+    async with start() as daemon:
         answer = await daemon.chat("Say hello.", model=LOCAL, max_tokens=8)
         assert answer.status_code == 200, answer.text
         body = answer.json()
@@ -76,10 +73,8 @@ async def test_a_pinned_call_is_answered_here_and_recorded(
         assert [r.status for r in await daemon.ended(1)] == ["done"]
 
 
-async def test_a_stream_says_what_the_whole_answer_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_a_stream_says_what_the_whole_answer_says(start: Start) -> None:
+    async with start() as daemon:
         ask = {"model": LOCAL, "max_tokens": 24, "stop": ["three"]}
         whole = (await daemon.chat("Count: one, two, three, four", **ask)).json()
         chunks = await daemon.streamed(
@@ -94,10 +89,8 @@ async def test_a_stream_says_what_the_whole_answer_says(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_by_schema_meets_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool, stream: bool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_an_answer_by_schema_meets_it(start: Start, stream: bool) -> None:
+    async with start() as daemon:
         ask = {"model": LOCAL, "response_format": FORMAT}
         if stream:
             chunks = await daemon.streamed("The sky's colour, shade 3", **ask)
@@ -108,10 +101,8 @@ async def test_an_answer_by_schema_meets_it(
         jsonschema.validate(json.loads(text), COLOURS)
 
 
-async def test_several_choices_differ_and_each_comes_to_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_several_choices_differ_and_each_comes_to_its_end(start: Start) -> None:
+    async with start() as daemon:
         answer = await daemon.chat(
             "Tell me about rivers.", model=LOCAL, n=3, max_tokens=16, seed=7, logprobs=True
         )
@@ -124,10 +115,8 @@ async def test_several_choices_differ_and_each_comes_to_its_end(
         assert joined.startswith(choices[0]["message"]["content"][:10])
 
 
-async def test_a_tool_is_called_and_what_it_returned_is_told_of_that_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_a_tool_is_called_and_what_it_returned_is_told_of_that_call(start: Start) -> None:
+    async with start() as daemon:
         words = "What is the weather in Paris in celsius?"
         first = await daemon.chat(words, model=LOCAL, tools=[WEATHER, MAIL])
         choice = first.json()["choices"][0]
@@ -155,10 +144,8 @@ async def test_a_tool_is_called_and_what_it_returned_is_told_of_that_call(
         assert daemon.task(first).session == daemon.task(second).session
 
 
-async def test_two_orders_are_two_calls_unless_the_client_takes_one_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_two_orders_are_two_calls_unless_the_client_takes_one_only(start: Start) -> None:
+    async with start() as daemon:
         words = "Tell me the weather in Paris, and then tell me the weather in Rome."
         both = await daemon.chat(words, model=LOCAL, tools=[WEATHER])
         calls = both.json()["choices"][0]["message"]["tool_calls"]
@@ -169,10 +156,8 @@ async def test_two_orders_are_two_calls_unless_the_client_takes_one_only(
         assert len(one.json()["choices"][0]["message"]["tool_calls"]) == 1
 
 
-async def test_the_named_tool_is_the_one_that_is_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_the_named_tool_is_the_one_that_is_called(start: Start) -> None:
+    async with start() as daemon:
         chunks = await daemon.streamed(
             "Is it warm in Paris?",
             model=LOCAL,
@@ -185,9 +170,9 @@ async def test_the_named_tool_is_the_one_that_is_called(
 
 
 async def test_embeddings_are_the_encoders_whichever_form_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+    start: Start, pool: Pool
 ) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+    async with start() as daemon:
         body = {"model": "auto", "input": ["a river", "the same river"]}
         plain = await daemon.post("/embeddings", body)
         packed = await daemon.post("/embeddings", {**body, "encoding_format": "base64"})
@@ -201,10 +186,8 @@ async def test_embeddings_are_the_encoders_whichever_form_is_asked_for(
         assert (call.kind, call.role) == ("embed", "encoder")
 
 
-async def test_responses_are_served_like_chat(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_responses_are_served_like_chat(start: Start) -> None:
+    async with start() as daemon:
         answer = await daemon.post(
             "/responses", {"model": LOCAL, "input": "Say hi.", "max_output_tokens": 6}
         )
@@ -218,10 +201,8 @@ async def test_responses_are_served_like_chat(
         assert refused.json()["error"]["param"] == "previous_response_id"
 
 
-async def test_every_model_is_listed_and_an_unknown_one_is_404(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool, general="http://127.0.0.1:9/v1") as daemon:
+async def test_every_model_is_listed_and_an_unknown_one_is_404(start: Start) -> None:
+    async with start("http://127.0.0.1:9/v1") as daemon:
         listed = [m["id"] for m in (await daemon.http.get(f"{daemon.url}/models")).json()["data"]]
         assert {"auto", LOCAL, "local/minilm-l6", "general/fake-general"} <= set(listed)
         one = await daemon.http.get(f"{daemon.url}/models/{LOCAL}")
@@ -232,10 +213,8 @@ async def test_every_model_is_listed_and_an_unknown_one_is_404(
         assert daemon.results() == []
 
 
-async def test_what_a_local_model_cannot_honour_is_a_400_that_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_what_a_local_model_cannot_honour_is_a_400_that_names_it(start: Start) -> None:
+    async with start() as daemon:
         answer = await daemon.chat("hi", model=LOCAL, logit_bias={"5": 10})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "logit_bias")
         picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
@@ -248,13 +227,9 @@ async def test_what_a_local_model_cannot_honour_is_a_400_that_names_it(
 # ---- the General
 
 
-async def test_a_forwarded_call_arrives_and_returns_unchanged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_a_forwarded_call_arrives_and_returns_unchanged(start: Start) -> None:
     with FakeGeneral(["a plan"]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "auto"'
-        ) as daemon:
+        async with start(general) as daemon:
             raw = (
                 b'{ "model":"general/fake-general",  "messages":[{"role":"user",'
                 b'"content":"Gr\\u00fc\xc3\x9fe"}],"temperature":1.0e0, "x_new": [1.50, null]}'
@@ -270,17 +245,13 @@ async def test_a_forwarded_call_arrives_and_returns_unchanged(
             assert call.bytes_sent == len(general.received[0])
 
 
-async def test_secrets_stay_here_and_come_back_in_the_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_secrets_stay_here_and_come_back_in_the_answer(start: Start) -> None:
     def echo(asked: Asked) -> None:
         said = json.loads(asked.body)["messages"][-1]["content"]
         asked.answer(completion(f"You said: {said}"))
 
     with FakeGeneral([echo]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "auto"'
-        ) as daemon:
+        async with start(general) as daemon:
             words = f"{PLAN}. Write to jane.doe@example.com about it."
             answer = await daemon.chat(words, model="auto")
             assert answer.status_code == 200, answer.text
@@ -288,45 +259,20 @@ async def test_secrets_stay_here_and_come_back_in_the_answer(
             assert answer.json()["choices"][0]["message"]["content"] == f"You said: {words}"
 
 
-async def test_auto_sends_a_plan_away_and_explains_it_on_request(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_auto_sends_a_plan_away_and_explains_it_on_request(start: Start) -> None:
     with FakeGeneral(["a plan"]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "auto"'
-        ) as daemon:
+        async with start(general) as daemon:
             answer = await daemon.chat(PLAN, model="auto", aidecamp={"explain": True})
             decision = answer.json()["aidecamp"]["decision"]
             assert (decision["chosen"], decision["kind"]) == ("general", "plan")
             assert b"aidecamp" not in general.received[0]
 
 
-async def test_auto_serves_a_tool_call_here_where_that_is_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_auto_serves_a_tool_call_here_where_that_is_enough(start: Start) -> None:
     with FakeGeneral(["never"]) as general:
-        async with proxied(
-            tmp_path,
-            monkeypatch,
-            pool,
-            general=general.base_url,
-            config='privacy = "auto"',
-            policy=TRUSTING,
-        ) as daemon:
+        async with start(general, policy=TRUSTING) as daemon:
             words = "set a timer for 5 minutes"
-            timer = {
-                "type": "function",
-                "function": {
-                    "name": "set_timer",
-                    "description": "Starts a timer.",
-                    "parameters": {
-                        "type": "object",
-                        "properties": {"minutes": {"type": "integer", "description": "minutes"}},
-                        "required": ["minutes"],
-                    },
-                },
-            }
-            answer = await daemon.chat(words, model="auto", tools=[timer, MAIL])
+            answer = await daemon.chat(words, model="auto", tools=[TIMER, MAIL])
             assert answer.headers["x-aidecamp-route"] == "local:tool_user", answer.headers
             (call,) = answer.json()["choices"][0]["message"]["tool_calls"]
             assert json.loads(call["function"]["arguments"]) == {"minutes": 5}
@@ -336,12 +282,10 @@ async def test_auto_serves_a_tool_call_here_where_that_is_enough(
 
 
 async def test_a_parameter_beyond_local_models_takes_an_auto_call_to_the_general(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+    start: Start,
 ) -> None:
     with FakeGeneral(["ok"]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "auto"'
-        ) as daemon:
+        async with start(general) as daemon:
             answer = await daemon.chat("hello", model="auto", logit_bias={"5": 1})
             (decision,) = daemon.decisions(answer)
             assert decision.rule == "unserved:logit_bias"
@@ -360,12 +304,10 @@ async def test_a_parameter_beyond_local_models_takes_an_auto_call_to_the_general
 
 
 async def test_a_general_that_fails_gives_way_to_the_local_answer_marked_unsure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+    start: Start,
 ) -> None:
     with FakeGeneral([(500, "{}")]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "auto"'
-        ) as daemon:
+        async with start(general) as daemon:
             words = "What is the weather in Paris in celsius?"
             answer = await daemon.chat(words, model="auto", tools=[WEATHER, MAIL])
             assert answer.status_code == 200, answer.text
@@ -378,26 +320,18 @@ async def test_a_general_that_fails_gives_way_to_the_local_answer_marked_unsure(
             assert pinned.status_code == 502
 
 
-async def test_an_error_that_is_the_clients_own_passes_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_an_error_that_is_the_clients_own_passes_through(start: Start) -> None:
     says = '{"error": {"message": "no such parameter", "code": "bad"}}'
     with FakeGeneral([(400, says)]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "auto"'
-        ) as daemon:
+        async with start(general) as daemon:
             answer = await daemon.chat("hello", model="general/fake-general")
             assert (answer.status_code, answer.text) == (400, says)
             assert [r.status for r in await daemon.ended(1)] == ["failed"]
 
 
-async def test_nothing_leaves_in_privacy_local(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_nothing_leaves_in_privacy_local(start: Start) -> None:
     with FakeGeneral(["never"]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "local"'
-        ) as daemon:
+        async with start(general, "local") as daemon:
             for model in ("auto", "general/fake-general", "general"):
                 answer = await daemon.chat(PLAN, model=model)
                 assert answer.status_code == 403, answer.text
@@ -412,13 +346,9 @@ async def test_nothing_leaves_in_privacy_local(
             assert general.received == [] and general.connections == 0
 
 
-async def test_ask_waits_for_a_person_and_sends_what_was_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_ask_waits_for_a_person_and_sends_what_was_shown(start: Start) -> None:
     with FakeGeneral(["a plan"]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "ask"'
-        ) as daemon:
+        async with start(general, "ask") as daemon:
             for verdict, status in (("approve", 200), ("deny", 403)):
                 call = asyncio.create_task(daemon.chat(PLAN, model="auto"))
                 health = await daemon.health(lambda said: said["waiting"])
@@ -436,10 +366,8 @@ async def test_ask_waits_for_a_person_and_sends_what_was_shown(
             assert [r.status for r in await daemon.ended(2)] == ["done", "declined"]
 
 
-async def test_a_plan_with_no_general_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+async def test_a_plan_with_no_general_says_what_to_do(start: Start) -> None:
+    async with start() as daemon:
         answer = await daemon.chat(PLAN, model="auto")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "NoGeneral")
         assert "decisions show dec_" in answer.json()["error"]["message"]
@@ -448,11 +376,9 @@ async def test_a_plan_with_no_general_says_what_to_do(
 # ---- clients
 
 
-async def test_a_client_that_opted_out_leaves_numbers_and_no_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_a_client_that_opted_out_leaves_numbers_and_no_words(start: Start) -> None:
     config = '[record]\nopt_out = ["quiet"]'
-    async with proxied(tmp_path, monkeypatch, pool, config=config) as daemon:
+    async with start(config=config) as daemon:
         answer = await daemon.post(
             "/chat/completions",
             {
@@ -473,11 +399,9 @@ async def test_a_client_that_opted_out_leaves_numbers_and_no_words(
         assert daemon.task(answer).client == "quiet"
 
 
-async def test_a_client_that_goes_away_frees_its_slot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_a_client_that_goes_away_frees_its_slot(start: Start, pool: Pool) -> None:
     config = "[daemon]\nparallel = 1"
-    async with proxied(tmp_path, monkeypatch, pool, config=config) as daemon:
+    async with start(config=config) as daemon:
         body = {
             "model": LOCAL,
             "max_tokens": 1000,

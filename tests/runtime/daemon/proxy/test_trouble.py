@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-from models.pool import Pool
 from runtime.core import Decision, Result, Task
 from runtime.daemon import server
 from runtime.daemon.proxy.asking import headers_of
@@ -20,7 +19,7 @@ from runtime.daemon.proxy.parts import Head
 from runtime.ledger import Ledger, records
 from tests.fakes import FakeGeneral
 from tests.fault_server import hang, hang_up, status, stream
-from tests.runtime.daemon.proxy.proxied import Proxied, proxied
+from tests.runtime.daemon.proxy.proxied import Proxied, Start
 from tests.runtime.daemon.proxy.test_serving import LOCAL, MAIL, PLAN, WEATHER
 
 GENERAL = "general/fake-general"
@@ -68,12 +67,10 @@ async def settled(daemon: Proxied) -> None:
 
 
 async def test_a_stream_that_the_general_breaks_off_says_so_and_is_counted_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+    start: Start,
 ) -> None:
     with FakeGeneral([stream("one", "two", then=hang_up)]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             answer = await daemon.chat("hello", model=GENERAL, stream=True)
             assert answer.status_code == 200
             *_, last = [line for line in answer.text.splitlines() if line]
@@ -88,13 +85,11 @@ async def test_a_stream_that_the_general_breaks_off_says_so_and_is_counted_once(
 
 
 async def test_what_went_to_generals_that_failed_counts_along_with_the_one_that_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+    start: Start,
 ) -> None:
     with FakeGeneral([(500, "{}")]) as first, FakeGeneral(["a plan"]) as second:
         more = f'[[generals]]\nname = "second"\nbase_url = "{second.base_url}"\nmodel = "m2"\n'
-        async with proxied(
-            tmp_path, monkeypatch, pool, config=f"{AUTO}\n{seat(first)}{more}"
-        ) as daemon:
+        async with start(config=f"{AUTO}\n{seat(first)}{more}") as daemon:
             answer = await daemon.chat(PLAN, model="auto")
             assert answer.status_code == 200, answer.text
             assert len(first.received) > 0 and len(second.received) == 1
@@ -111,12 +106,10 @@ def seat(general: FakeGeneral) -> str:
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_client_that_leaves_before_the_general_answers_is_recorded_with_what_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool, streaming: bool
+    start: Start, streaming: bool
 ) -> None:
     with FakeGeneral([hang]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             gone = asyncio.create_task(daemon.chat("hello", model=GENERAL, stream=streaming))
             await until(lambda: general.received)
             gone.cancel()
@@ -127,13 +120,9 @@ async def test_a_client_that_leaves_before_the_general_answers_is_recorded_with_
             await settled(daemon)
 
 
-async def test_a_client_that_leaves_a_forwarded_stream_ends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_a_client_that_leaves_a_forwarded_stream_ends_it(start: Start) -> None:
     with FakeGeneral([stream("one", then=hang)]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             body = {
                 "model": GENERAL,
                 "stream": True,
@@ -153,9 +142,7 @@ async def test_a_client_that_leaves_a_forwarded_stream_ends_it(
             await settled(daemon)
 
 
-async def test_a_client_that_leaves_a_whole_answer_half_way_ends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_a_client_that_leaves_a_whole_answer_half_way_ends_it(start: Start) -> None:
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -169,9 +156,7 @@ async def test_a_client_that_leaves_a_whole_answer_half_way_ends_it(
         hang(handler)
 
     with FakeGeneral([half]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             gone = asyncio.create_task(daemon.chat("hello", model=GENERAL))
             await begun.wait()
             gone.cancel()
@@ -183,23 +168,19 @@ async def test_a_client_that_leaves_a_whole_answer_half_way_ends_it(
 
 @pytest.mark.parametrize("says", ["no JSON at all", "[1, 2]", ""])
 async def test_a_decision_in_the_body_breaks_no_answer_that_is_no_object(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool, says: str
+    start: Start, says: str
 ) -> None:
     with FakeGeneral([status(200, body=says)]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             answer = await daemon.chat("hello", model=GENERAL, aidecamp={"explain": True})
             assert (answer.status_code, answer.text) == (200, says)
 
 
 async def test_a_forwarded_stream_tells_its_decision_first_where_that_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+    start: Start,
 ) -> None:
     with FakeGeneral([stream("a plan")]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             explained = await daemon.streamed("hi", model=GENERAL, aidecamp={"explain": True})
             plain = await daemon.streamed("hi", model=GENERAL)
             assert explained[0]["aidecamp"]["decision"]["chosen"] == "general"
@@ -207,13 +188,9 @@ async def test_a_forwarded_stream_tells_its_decision_first_where_that_is_asked_f
             assert explained[1:] == plain
 
 
-async def test_the_generals_429_reaches_the_client_with_its_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_the_generals_429_reaches_the_client_with_its_wait(start: Start) -> None:
     with FakeGeneral([status(429, {"Retry-After": "77"}, "{}")]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             answer = await daemon.chat("hello", model=GENERAL)
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "77")
             one_end_each(daemon)
@@ -224,17 +201,11 @@ async def test_the_generals_429_reaches_the_client_with_its_wait(
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_deadline_ends_a_call_whether_or_not_it_has_begun_to_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool, streaming: bool
+    start: Start, streaming: bool
 ) -> None:
     reply = stream("one", then=hang) if streaming else hang
     with FakeGeneral([reply]) as general:
-        async with proxied(
-            tmp_path,
-            monkeypatch,
-            pool,
-            general=general.base_url,
-            config=f"{AUTO}\n[daemon]\ndeadline_s = 1.0\n",
-        ) as daemon:
+        async with start(general, config="[daemon]\ndeadline_s = 1.0\n") as daemon:
             answer = await daemon.chat("hello", model=GENERAL, stream=streaming)
             assert answer.status_code == (200 if streaming else 504)
             assert "DeadlineMissed" in answer.text and "[DONE]" not in answer.text
@@ -247,14 +218,12 @@ async def test_a_deadline_ends_a_call_whether_or_not_it_has_begun_to_answer(
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_a_daemon_that_stops_records_the_end_of_a_call_that_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool, streaming: bool
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
 ) -> None:
     monkeypatch.setattr(server, "GRACE_S", 0.1)
     reply = stream("one", then=hang) if streaming else hang
     with FakeGeneral([reply]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             call = asyncio.create_task(daemon.chat("hello", model=GENERAL, stream=streaming))
             await until(lambda: general.received)
             if streaming:
@@ -268,13 +237,9 @@ async def test_a_daemon_that_stops_records_the_end_of_a_call_that_runs(
         daemon.ledger.close()
 
 
-async def test_a_client_that_leaves_while_a_person_is_asked_waits_no_longer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_a_client_that_leaves_while_a_person_is_asked_waits_no_longer(start: Start) -> None:
     with FakeGeneral(["never"]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config='privacy = "ask"'
-        ) as daemon:
+        async with start(general, "ask") as daemon:
             gone = asyncio.create_task(daemon.chat(PLAN, model="auto"))
             await daemon.health(lambda said: said["waiting"])
             gone.cancel()
@@ -296,17 +261,12 @@ RULES: Mapping[str, tuple[dict[str, Any], int]] = {
 
 @pytest.mark.parametrize("asked", RULES)
 async def test_a_rule_that_keeps_a_call_here_never_leaves_out_what_it_asks_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool, asked: str
+    start: Start, asked: str
 ) -> None:
     body, expected = RULES[asked]
     with FakeGeneral(["never"]) as general:
-        async with proxied(
-            tmp_path,
-            monkeypatch,
-            pool,
-            general=general.base_url,
-            config=AUTO,
-            policy='[[rule]]\nname = "here"\nkeyword = "hello"\nroute = "local"\n',
+        async with start(
+            general, policy='[[rule]]\nname = "here"\nkeyword = "hello"\nroute = "local"\n'
         ) as daemon:
             answer = await daemon.chat("hello", max_tokens=4, **body)
             assert answer.status_code == expected, answer.text
@@ -316,17 +276,10 @@ async def test_a_rule_that_keeps_a_call_here_never_leaves_out_what_it_asks_for(
             one_end_each(daemon)
 
 
-async def test_a_rule_declines_whatever_was_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_a_rule_declines_whatever_was_asked_for(start: Start) -> None:
     with FakeGeneral(["never"]) as general:
-        async with proxied(
-            tmp_path,
-            monkeypatch,
-            pool,
-            general=general.base_url,
-            config=AUTO,
-            policy='[[rule]]\nname = "no"\nkeyword = "hello"\nroute = "decline"\n',
+        async with start(
+            general, policy='[[rule]]\nname = "no"\nkeyword = "hello"\nroute = "decline"\n'
         ) as daemon:
             asked: list[dict[str, Any]] = [
                 {"model": "auto"},
@@ -344,17 +297,10 @@ async def test_a_rule_declines_whatever_was_asked_for(
 
 @pytest.mark.parametrize("action", ["block", "local-only"])
 @pytest.mark.parametrize("scope", ["task", "day"])
-async def test_a_budget_holds_for_proxied_calls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool, action: str, scope: str
-) -> None:
+async def test_a_budget_holds_for_proxied_calls(start: Start, action: str, scope: str) -> None:
     with FakeGeneral(["never"]) as general:
-        async with proxied(
-            tmp_path,
-            monkeypatch,
-            pool,
-            general=general.base_url,
-            config=AUTO,
-            policy=f'[budget.{scope}]\ntokens = 10\naction = "{action}"\n',
+        async with start(
+            general, policy=f'[budget.{scope}]\ntokens = 10\naction = "{action}"\n'
         ) as daemon:
             pinned = await daemon.chat("hello", model=GENERAL)
             assert pinned.status_code == 403, pinned.text
@@ -377,11 +323,7 @@ async def test_a_budget_holds_for_proxied_calls(
     ],
 )
 async def test_what_no_local_model_can_hold_goes_to_the_general_or_is_refused(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    pool: Pool,
-    body: dict[str, Any],
-    expected: int,
+    start: Start, body: dict[str, Any], expected: int
 ) -> None:
     ask: dict[str, Any] = {"max_tokens": 4}
     if "schema" in body:
@@ -389,14 +331,7 @@ async def test_what_no_local_model_can_hold_goes_to_the_general_or_is_refused(
         ask["response_format"] = {"type": "json_schema", "json_schema": format_}
     words = body.get("content", "hello")
     with FakeGeneral(["done there"]) as general:
-        async with proxied(
-            tmp_path,
-            monkeypatch,
-            pool,
-            general=general.base_url,
-            config=AUTO,
-            policy="risk_alpha = 0.0",
-        ) as daemon:
+        async with start(general, policy="risk_alpha = 0.0") as daemon:
             answer = await daemon.chat(words, model="auto", **ask)
             assert answer.status_code == 200, answer.text
             assert answer.headers["x-aidecamp-route"] == "general"
@@ -406,9 +341,9 @@ async def test_what_no_local_model_can_hold_goes_to_the_general_or_is_refused(
 
 
 async def test_a_call_that_is_refused_before_any_decision_is_on_record_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+    start: Start,
 ) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+    async with start() as daemon:
         answer = await daemon.chat("hi", model=LOCAL, logit_bias={"5": 10})
         assert answer.status_code == 400
         (result,) = await daemon.ended(1)
@@ -416,13 +351,9 @@ async def test_a_call_that_is_refused_before_any_decision_is_on_record_all_the_s
         one_end_each(daemon)
 
 
-async def test_a_tool_call_that_is_not_kept_here_has_each_decision_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_a_tool_call_that_is_not_kept_here_has_each_decision_once(start: Start) -> None:
     with FakeGeneral(["done there"]) as general:
-        async with proxied(
-            tmp_path, monkeypatch, pool, general=general.base_url, config=AUTO
-        ) as daemon:
+        async with start(general) as daemon:
             words = "What is the weather in Paris in celsius?"
             answer = await daemon.chat(words, model="auto", tools=[WEATHER, MAIL])
             assert answer.headers["x-aidecamp-route"] == "general"
@@ -435,9 +366,9 @@ async def test_a_tool_call_that_is_not_kept_here_has_each_decision_once(
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_log_probabilities_are_of_the_text_that_is_given_and_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool, streaming: bool
+    start: Start, streaming: bool
 ) -> None:
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+    async with start() as daemon:
         ask = {"model": LOCAL, "max_tokens": 24, "logprobs": True}
         words = "Write the alphabet in small letters, with spaces."
         whole = (await daemon.chat(words, **ask)).json()["choices"][0]
@@ -459,9 +390,7 @@ async def test_log_probabilities_are_of_the_text_that_is_given_and_no_more(
         assert "".join(one["token"] for one in told) == shown
 
 
-async def test_unusual_conversations_are_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
-) -> None:
+async def test_unusual_conversations_are_served(start: Start) -> None:
     call = {
         "id": "call_1",
         "type": "function",
@@ -478,7 +407,7 @@ async def test_unusual_conversations_are_served(
         ],
         [{"role": "tool", "tool_call_id": "never", "content": "late"}],
     ]
-    async with proxied(tmp_path, monkeypatch, pool) as daemon:
+    async with start() as daemon:
         for messages in conversations:
             for more in ({}, {"tools": [WEATHER]}, {"tools": [WEATHER], "tool_choice": "none"}):
                 for model in (LOCAL, "auto"):
