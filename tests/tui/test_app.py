@@ -60,7 +60,7 @@ async def test_each_decision_is_a_line_that_tells_who_serves_and_how_it_ended(
     fill(client, 1, chosen="general", probability=0.2, reason="too hard")
     fill(client, 1, chosen="declined", kind="plan", threshold=1.01, reason="no General")
     async with running(client, size) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         lines = [line for line in screen_text(app).split("\n") if "step " in line]
         assert [line.split("step ")[1][0] for line in lines[-4:]] == ["0", "1", "0", "0"]
         assert "● tool_user" in lines[-4] and "✓ done" in lines[-4] and "0.91" in lines[-4]
@@ -75,18 +75,18 @@ async def test_the_strip_on_top_sums_the_ledger() -> None:
     client = FakeClient()
     fill(client, 3)
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
-        top = screen_text(app).split("\n")[0]
+        await until(pilot, lambda: app.session.loaded)
+        top = screen_text(app).split("\n")[1]
         assert "100%" in top and " 216" in top
         fill(client, 1)
         await until(pilot, lambda: app.board.totals.calls == 4)
-        assert " 288" in screen_text(app).split("\n")[0]
+        assert " 288" in screen_text(app).split("\n")[1]
 
 
 async def test_a_flood_keeps_every_row_and_is_drawn_in_few_frames() -> None:
     client = FakeClient()
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         frames = 0
         draw = app.main.draw
 
@@ -108,7 +108,7 @@ async def test_moving_up_pauses_and_f_follows_again() -> None:
     client = FakeClient()
     fill(client, 60)
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         table = app.main.query_one(DecisionTable)
         assert table.following and "step 59" in screen_text(app)
         await pilot.press("home")
@@ -126,7 +126,7 @@ async def test_the_filter_keeps_what_matches_and_escape_shows_all() -> None:
     fill(client, 3)
     (away,) = fill(client, 1, chosen="general", kind="gui")
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         await pilot.press("slash", *"kind:gui chosen:general step")
         await until(pilot, lambda: len(app.board.visible) == 1)
         assert app.board.visible[0].id == away
@@ -159,7 +159,7 @@ async def test_enter_explains_one_decision(size: tuple[int, int]) -> None:
     ):
         client.put(record)
     async with running(client, size) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DecisionScreen))
         screen = app.screen
@@ -190,7 +190,7 @@ async def test_a_declined_decision_shows_what_would_have_been_sent() -> None:
     }
     fill(client, 1, chosen="declined", kind="plan", threshold=1.01, would_send=would)
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         await pilot.press("enter")
         await until(pilot, lambda: "212 tokens" in screen_text(app))
         shown = screen_text(app)
@@ -207,7 +207,7 @@ async def test_a_general_that_never_answered_is_not_said_to_have_got_nothing() -
         client.put(record)
     client.put(Result(task.id, "failed", None, "the General is down"))
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         await pilot.press("enter")
         await until(pilot, lambda: "This may have left: 7 tokens" in screen_text(app))
         assert "Nothing left" not in screen_text(app) and "my words" in screen_text(app)
@@ -220,7 +220,7 @@ async def test_an_open_explanation_follows_what_happens_and_steps_to_its_neighbo
     for record in (task, first, second, decision(first), decision(second)):
         client.put(record)
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         await pilot.press("enter")
         await until(pilot, lambda: "second thing" in screen_text(app))
         assert "the task has not ended" in screen_text(app)
@@ -233,7 +233,7 @@ async def test_an_open_explanation_follows_what_happens_and_steps_to_its_neighbo
 async def test_a_task_is_typed_and_started() -> None:
     client = FakeClient()
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         assert "No decisions yet" in screen_text(app)
         await pilot.press("n", *"count files", "ctrl+o", "ctrl+y")
         await until(pilot, lambda: "surface: gui  privacy: auto" in screen_text(app))
@@ -263,7 +263,7 @@ async def test_what_waits_opens_a_dialog_whose_first_choice_is_no(
 ) -> None:
     client = FakeClient()
     async with running(client, (80, 24)) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         deed = wait_for(client)
         await until(pilot, lambda: isinstance(app.screen, AnswerScreen))
         shown = screen_text(app)
@@ -277,7 +277,7 @@ async def test_what_waits_opens_a_dialog_whose_first_choice_is_no(
 async def test_a_dialog_never_opens_under_the_fingers_of_someone_who_types() -> None:
     client = FakeClient()
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         await pilot.press("n", *"den")
         wait_for(client)
         await until(pilot, lambda: "waits for you" in screen_text(app))
@@ -292,7 +292,7 @@ async def test_a_dialog_never_opens_under_the_fingers_of_someone_who_types() -> 
 async def test_a_dialog_put_off_can_be_opened_again_and_closes_when_it_is_settled() -> None:
     client = FakeClient()
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         wait_for(client)
         await until(pilot, lambda: isinstance(app.screen, AnswerScreen))
         await pilot.press("escape")
@@ -311,7 +311,7 @@ async def test_one_key_stops_everything_from_every_screen(first: list[str]) -> N
     client = FakeClient()
     fill(client, 1)
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         await pilot.press(*first, "ctrl+x")
         await until(pilot, lambda: bool(client.asked))
         assert client.asked == [("stop",)]
@@ -324,7 +324,7 @@ async def test_a_lost_daemon_is_told_with_what_to_do_and_its_return_too() -> Non
         await until(pilot, lambda: "No daemon answers." in screen_text(app))
         assert "aidecamp daemon start" in screen_text(app)
         client.down = None
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         await until(pilot, lambda: "● live" in screen_text(app))
         client.signals.put_nowait(Link(False, "the daemon closed the stream"))
         await until(pilot, lambda: "the daemon closed the stream" in screen_text(app))
@@ -339,7 +339,7 @@ async def test_absurd_text_is_shown_harmless() -> None:
     client.put(task)
     client.put(decision(one, reason="[/nonsense] \x9b2J"))
     async with running(client) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         shown = screen_text(app)
         assert "␛[31mred␇ [bold]b[/] evil" in shown
         assert not any(char in shown for char in "\x1b\x07\x9b\u202e")
@@ -351,7 +351,7 @@ async def test_absurd_text_is_shown_harmless() -> None:
 async def test_a_terminal_that_is_too_small_says_so() -> None:
     client = FakeClient()
     async with running(client, (40, 10)) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         assert "40×10 is too small" in screen_text(app)
         await pilot.resize_terminal(100, 30)
         await until(pilot, lambda: not app.main.query_one("#small", Notice).has_class("shown"))
@@ -362,7 +362,7 @@ async def test_help_and_themes() -> None:
     client = FakeClient()
     fill(client, 1)
     async with running(client, (80, 24)) as (app, pilot):
-        await until(pilot, lambda: app.main.loaded)
+        await until(pilot, lambda: app.session.loaded)
         before = app.theme
         await pilot.press("t")
         await until(pilot, lambda: app.theme != before)
@@ -378,7 +378,7 @@ async def test_against_a_real_daemon_a_task_is_started_approved_and_done(tmp_pat
     async with daemon(tmp_path, asking) as served:
         app = AidecampApp(served.client, start_daemon=False, folder=tmp_path)
         async with app.run_test(size=(120, 40)) as pilot:
-            await until(pilot, lambda: app.main.loaded)
+            await until(pilot, lambda: app.session.loaded)
             await pilot.press("n", *"make it so", "enter")
             await until(pilot, lambda: isinstance(app.screen, AnswerScreen))
             await pilot.press("y")
